@@ -1,0 +1,1 @@
+"""Arms the signals, then imports and runs the command line."""

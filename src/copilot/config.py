@@ -1,0 +1,1 @@
+"""Configuration as frozen values. The only reader of the environment and of configuration files."""

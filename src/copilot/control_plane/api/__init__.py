@@ -1,0 +1,1 @@
+"""The Connect services, one file each."""

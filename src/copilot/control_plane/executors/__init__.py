@@ -1,0 +1,1 @@
+"""Adapters of PodApi: local processes, Kubernetes."""

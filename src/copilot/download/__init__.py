@@ -1,0 +1,1 @@
+"""Inputs: from `inputs.pb` to a directory a task can read."""

@@ -1,0 +1,1 @@
+"""Policy: bounded threads, retries, digests, budgets. Knows the ports, never a store."""

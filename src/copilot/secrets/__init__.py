@@ -1,0 +1,1 @@
+"""Secrets: references, providers, and the ways a value reaches a task."""

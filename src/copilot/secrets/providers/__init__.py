@@ -1,0 +1,1 @@
+"""Adapters: one secret manager a file."""

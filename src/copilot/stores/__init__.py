@@ -1,0 +1,1 @@
+"""Adapters: one family of stores a file, opened through the registry."""

@@ -1,0 +1,1 @@
+"""Outputs: from a directory a task wrote to `outputs.pb`."""

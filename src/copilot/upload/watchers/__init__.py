@@ -1,0 +1,1 @@
+"""Adapters: the witnesses of how a task ended."""
