@@ -288,6 +288,11 @@ class SecretRef:
 class SecretProvider(Protocol):
     """Reads secrets from one manager. ``renew`` and ``revoke`` do nothing where there are no leases."""
 
+    @property
+    def max_batch(self) -> int:
+        """How many secrets one request of the manager can read; 1 where it has no batch read."""
+        ...
+
     def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
         """All of them, batched where the manager can, or an error that names the first that failed."""
         ...
