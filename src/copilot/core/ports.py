@@ -282,7 +282,7 @@ class SecretRef:
     name: str
     key: str | None = None
     version: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 class SecretProvider(Protocol):
