@@ -20,6 +20,8 @@
     │   ├── BadSecretRef  SecretNotFound  SecretDenied  SecretNoIdentity  SecretExpiredToken  SecretRefused  VaultSealed
     │   ├── SecretKeyMissing  SecretNotText  SecretTooLarge  NotTmpfs  SecretPathTaken  BadSecretTemplate  SecretLeaked
     │   └── (transient) SecretUnreachable  SecretThrottled  SecretFault  SecretCorrupt
+    ├── PodError                   the executor, or the Kubernetes API, about a pod
+    │   ├── PodNotFound  PodExists  PodRefused  (transient) PodApiUnavailable
     ├── TaskError                  the task itself ended badly
     │   ├── TaskFailed
     ├── Interrupted                we were told to stop, or time ran out
@@ -483,6 +485,42 @@ class SecretCorrupt(SecretError):
 
     reason = "SecretCorrupt"
     kind = Kind.SYSTEM
+    transient = True
+
+
+# --- pods -----------------------------------------------------------------------------------------------------------
+
+
+class PodError(CopilotError):
+    """An executor, or the Kubernetes API, about a pod."""
+
+    reason = "PodFailed"
+    exit_code = ExitCode.CONTROL_PLANE
+
+
+class PodNotFound(PodError):
+    """There is no such pod (404)."""
+
+    reason = "PodNotFound"
+
+
+class PodExists(PodError):
+    """A pod of this name is there already (409)."""
+
+    reason = "PodExists"
+
+
+class PodRefused(PodError):
+    """The manifest, or the request, will never be accepted (400, 403, 422): asking again changes nothing."""
+
+    reason = "PodRefused"
+    kind = Kind.USER
+
+
+class PodApiUnavailable(PodError):
+    """No answer, 429 or 5xx: ask again later."""
+
+    reason = "PodApiUnavailable"
     transient = True
 
 
