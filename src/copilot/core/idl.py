@@ -34,6 +34,7 @@ from flyteidl2.core.types_pb2 import (
     StructuredDatasetType,
     UnionType,
 )
+from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 __all__ = [
     "Binary",
@@ -45,6 +46,7 @@ __all__ = [
     "Error",
     "ErrorDocument",
     "ExecutionError",
+    "ListValue",
     "Literal",
     "LiteralCollection",
     "LiteralMap",
@@ -55,12 +57,14 @@ __all__ = [
     "Schema",
     "SchemaType",
     "SimpleType",
+    "Struct",
     "StructuredDataset",
     "StructuredDatasetMetadata",
     "StructuredDatasetType",
     "TypedInterface",
     "Union",
     "UnionType",
+    "Value",
     "Variable",
     "VariableMap",
     "Void",
