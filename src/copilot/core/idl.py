@@ -34,6 +34,7 @@ from flyteidl2.core.types_pb2 import (
     StructuredDatasetType,
     UnionType,
 )
+from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import ListValue, Struct, Value
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "BlobMetadata",
     "BlobType",
     "ContainerError",
+    "DecodeError",
     "EnumType",
     "Error",
     "ErrorDocument",
