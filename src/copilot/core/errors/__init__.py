@@ -1,0 +1,149 @@
+"""Every error the program knows, in one tree.
+
+::
+
+    CopilotError
+    ├── UsageError                 a flag, a file or a combination of them is wrong
+    │   ├── BadFlag  BadConfig  MissingExtra  NotYet
+    ├── StoreError                 something between us and a store
+    │   ├── ObjectNotFound  BucketNotFound  AccessDenied  BadCredentials  BadStoreRequest
+    │   ├── AlreadyExists  Unsupported
+    │   └── (transient) Unreachable  Throttled  ServerFault  Stalled  Truncated
+    │                   ObjectChanged  ChecksumMismatch
+    ├── InputError                 the inputs cannot be used as they are
+    │   ├── BadInputs  UnknownLiteral  UnsafePath
+    ├── OutputError                the task's outputs cannot be published as they are
+    │   ├── MissingOutput  UnreadableOutput  BadOutput  ReservedName
+    ├── LocalError                 this machine, not the store
+    │   ├── DiskFull  ReadOnlyPath  LocalIOError  NotEnoughSpace
+    ├── SecretError                a secret cannot be had, or not be handed over as asked
+    │   ├── BadSecretRef  SecretNotFound  SecretDenied  SecretNoIdentity  SecretExpiredToken  SecretRefused  VaultSealed
+    │   ├── SecretKeyMissing  SecretNotText  SecretTooLarge  NotTmpfs  SecretPathTaken  BadSecretTemplate  SecretLeaked
+    │   └── (transient) SecretUnreachable  SecretThrottled  SecretFault  SecretCorrupt
+    ├── PodError                   the executor, or the Kubernetes API, about a pod
+    │   ├── PodNotFound  PodExists  PodRefused  (transient) PodApiUnavailable
+    ├── TaskError                  the task itself ended badly
+    │   ├── TaskFailed
+    ├── Interrupted                we were told to stop, or time ran out
+    │   ├── Cancelled  DeadlineExceeded
+    └── InternalError              our bug
+
+An adapter raises these and nothing else; the engine retries what is ``transient``; ``cli.outcome`` alone turns one into an
+error document, a termination message and an exit code. The class decides: no code reads an error's text to learn its kind.
+"""
+
+from copilot.core.errors.base import CopilotError, ExitCode, InternalError, Kind
+from copilot.core.errors.inputs import BadInputs, InputError, UnknownLiteral, UnsafePath
+from copilot.core.errors.local import DiskFull, LocalError, LocalIOError, NotEnoughSpace, ReadOnlyPath
+from copilot.core.errors.outputs import BadOutput, MissingOutput, OutputError, ReservedName, UnreadableOutput
+from copilot.core.errors.pods import PodApiUnavailable, PodError, PodExists, PodNotFound, PodRefused
+from copilot.core.errors.secrets import (
+    BadSecretRef,
+    BadSecretTemplate,
+    NotTmpfs,
+    SecretCorrupt,
+    SecretDenied,
+    SecretError,
+    SecretExpiredToken,
+    SecretFault,
+    SecretKeyMissing,
+    SecretLeaked,
+    SecretNoIdentity,
+    SecretNotFound,
+    SecretNotText,
+    SecretPathTaken,
+    SecretRefused,
+    SecretThrottled,
+    SecretTooLarge,
+    SecretUnreachable,
+    VaultSealed,
+)
+from copilot.core.errors.store import (
+    AccessDenied,
+    AlreadyExists,
+    BadCredentials,
+    BadStoreRequest,
+    BucketNotFound,
+    ChecksumMismatch,
+    ObjectChanged,
+    ObjectNotFound,
+    ServerFault,
+    Stalled,
+    StoreError,
+    Throttled,
+    Truncated,
+    Unreachable,
+    Unsupported,
+)
+from copilot.core.errors.task import Cancelled, DeadlineExceeded, Interrupted, TaskError, TaskFailed
+from copilot.core.errors.usage import BadConfig, BadFlag, MissingExtra, NotYet, UsageError
+
+__all__ = [
+    "AccessDenied",
+    "AlreadyExists",
+    "BadConfig",
+    "BadCredentials",
+    "BadFlag",
+    "BadInputs",
+    "BadOutput",
+    "BadSecretRef",
+    "BadSecretTemplate",
+    "BadStoreRequest",
+    "BucketNotFound",
+    "Cancelled",
+    "ChecksumMismatch",
+    "CopilotError",
+    "DeadlineExceeded",
+    "DiskFull",
+    "ExitCode",
+    "InputError",
+    "InternalError",
+    "Interrupted",
+    "Kind",
+    "LocalError",
+    "LocalIOError",
+    "MissingExtra",
+    "MissingOutput",
+    "NotEnoughSpace",
+    "NotTmpfs",
+    "NotYet",
+    "ObjectChanged",
+    "ObjectNotFound",
+    "OutputError",
+    "PodApiUnavailable",
+    "PodError",
+    "PodExists",
+    "PodNotFound",
+    "PodRefused",
+    "ReadOnlyPath",
+    "ReservedName",
+    "SecretCorrupt",
+    "SecretDenied",
+    "SecretError",
+    "SecretExpiredToken",
+    "SecretFault",
+    "SecretKeyMissing",
+    "SecretLeaked",
+    "SecretNoIdentity",
+    "SecretNotFound",
+    "SecretNotText",
+    "SecretPathTaken",
+    "SecretRefused",
+    "SecretThrottled",
+    "SecretTooLarge",
+    "SecretUnreachable",
+    "ServerFault",
+    "Stalled",
+    "StoreError",
+    "TaskError",
+    "TaskFailed",
+    "Throttled",
+    "Truncated",
+    "UnknownLiteral",
+    "Unreachable",
+    "UnreadableOutput",
+    "UnsafePath",
+    "Unsupported",
+    "UsageError",
+    "VaultSealed",
+]

@@ -1,0 +1,38 @@
+"""The executor, or the Kubernetes API, about a pod."""
+
+from __future__ import annotations
+
+from copilot.core.errors.base import CopilotError, ExitCode, Kind
+
+
+class PodError(CopilotError):
+    """An executor, or the Kubernetes API, about a pod."""
+
+    reason = "PodFailed"
+    exit_code = ExitCode.CONTROL_PLANE
+
+
+class PodNotFound(PodError):
+    """There is no such pod (404)."""
+
+    reason = "PodNotFound"
+
+
+class PodExists(PodError):
+    """A pod of this name is there already (409)."""
+
+    reason = "PodExists"
+
+
+class PodRefused(PodError):
+    """The manifest, or the request, will never be accepted (400, 403, 422): asking again changes nothing."""
+
+    reason = "PodRefused"
+    kind = Kind.USER
+
+
+class PodApiUnavailable(PodError):
+    """No answer, 429 or 5xx: ask again later."""
+
+    reason = "PodApiUnavailable"
+    transient = True
