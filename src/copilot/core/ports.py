@@ -308,13 +308,46 @@ class SecretProvider(Protocol):
 
 
 class PodApi(Protocol):
-    """Creates, watches and deletes pods given as plain manifests (the Kubernetes API's JSON)."""
+    """Creates, watches and deletes pods given as plain manifests (the Kubernetes API's JSON).
 
-    def create(self, manifest: Mapping[str, object]) -> Mapping[str, object]: ...
-    def get(self, namespace: str, name: str) -> Mapping[str, object]: ...
-    def watch(self, namespace: str, cancel: CancelToken) -> Iterator[tuple[str, Mapping[str, object]]]: ...
-    def logs(self, namespace: str, name: str, container: str, *, follow: bool, cancel: CancelToken) -> Iterator[bytes]: ...
-    def delete(self, namespace: str, name: str, *, grace_s: float) -> None: ...
+    A pod is known by namespace and name; its last state stays readable until ``release``, even if somebody else deletes it.
+    """
+
+    def create(self, manifest: Mapping[str, object], *, secrets: Sequence[Mapping[str, object]] = ()) -> Mapping[str, object]:
+        """Creates the pod, and Secret objects that live and go with it.
+
+        Raises ``PodExists``, ``PodRefused``, ``PodApiUnavailable``.
+        """
+        ...
+
+    def get(self, namespace: str, name: str) -> Mapping[str, object]:
+        """Raises ``PodNotFound``."""
+        ...
+
+    def watch(self, namespace: str, cancel: CancelToken) -> Iterator[tuple[str, Mapping[str, object]]]:
+        """First ``ADDED`` for every pod, then one ``BOOKMARK`` (annotation ``k8s.io/initial-events-end``), then changes.
+
+        A change is ``ADDED``, ``MODIFIED`` or ``DELETED`` with the whole pod. After a gap it begins anew by itself; it ends
+        with ``cancel``.
+        """
+        ...
+
+    def logs(
+        self, namespace: str, name: str, container: str, *, follow: bool, cancel: CancelToken, timestamps: bool = False
+    ) -> Iterator[bytes]:
+        """The container's current (or last) run's output, in pieces of whole lines; ``follow`` ends with the container.
+
+        With ``timestamps`` each line begins with RFC 3339 time and a blank. Raises ``PodNotFound``.
+        """
+        ...
+
+    def delete(self, namespace: str, name: str, *, grace_s: float) -> None:
+        """Begins the pod's end: SIGTERM now, SIGKILL after ``grace_s``. A pod that is not there, or over, is no error."""
+        ...
+
+    def release(self, namespace: str, name: str) -> None:
+        """Its last state was read: the pod's object may go as soon as it is over (the finalizer is taken off)."""
+        ...
 
 
 # --- telling people -------------------------------------------------------------------------------------------------
