@@ -1,0 +1,91 @@
+"""Containers' logs on disk, in the container runtimes' own format: ``<time> <stdout|stderr> <F|P> <text>``, a file a run."""
+
+from __future__ import annotations
+
+import time
+from typing import Final, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from collections.abc import Callable, Iterator
+
+LONGEST_PIECE_BYTES: Final = 16 * 1024
+TAIL_BYTES: Final = 2048
+TAIL_LINES: Final = 80
+_BLOCK_BYTES: Final = 64 * 1024
+_HEADER: Final = len("2026-11-22T07:21:23.123456789Z stdout F ")
+
+
+def stamp(wall_ns: int) -> str:
+    """RFC 3339 with nanoseconds, UTC."""
+    seconds, nanos = divmod(wall_ns, 1_000_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanos:09d}Z"
+
+
+class LogWriter:
+    """Writes one run's log; a line is written when it is whole, or in pieces when it is very long."""
+
+    def __init__(self, path: Path) -> None:
+        """Creates the file."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = path.open("ab", buffering=0)
+        self._rest = {"stdout": b"", "stderr": b""}
+
+    def feed(self, stream: str, data: bytes) -> None:
+        """Bytes as they came from ``stdout`` or ``stderr``."""
+        *lines, rest = (self._rest[stream] + data).split(b"\n")
+        header = f"{stamp(time.time_ns())} {stream} ".encode()
+        out = [header + b"F " + line + b"\n" for line in lines]
+        while len(rest) >= LONGEST_PIECE_BYTES:
+            out.append(header + b"P " + rest[:LONGEST_PIECE_BYTES] + b"\n")
+            rest = rest[LONGEST_PIECE_BYTES:]
+        self._rest[stream] = rest
+        if out:
+            self._file.write(b"".join(out))
+
+    def close(self) -> None:
+        """What is left without a newline at its end is written as a last line."""
+        for stream, rest in self._rest.items():
+            if rest:
+                self._file.write(f"{stamp(time.time_ns())} {stream} P ".encode() + rest + b"\n")
+        self._rest = {"stdout": b"", "stderr": b""}
+        self._file.close()
+
+
+def read_log(path: Path, *, timestamps: bool, more: Callable[[], bool]) -> Iterator[bytes]:
+    """The log's text, in pieces of whole lines as they are written, as the API gives it.
+
+    Args:
+        path: the file; it may not be there yet.
+        timestamps: each line begins with its time and a blank.
+        more: asked at the end of what there is: False ends the log (it has waited a little, or the container is over).
+    """
+    position, rest, fresh = 0, b"", True
+    while True:
+        ended = not more()
+        data = b""
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(position)
+                while block := file.read(_BLOCK_BYTES):
+                    position += len(block)
+                    *lines, rest = (rest + block).split(b"\n")
+                    for line in lines:
+                        text, whole = line[_HEADER:], line[_HEADER - 2 : _HEADER - 1] == b"F"
+                        data += (
+                            (line[: _HEADER - len("stdout F ")] if timestamps and fresh else b"")
+                            + text
+                            + (b"\n" if whole else b"")
+                        )
+                        fresh = whole
+                    if data:
+                        yield data
+                        data = b""
+        if ended:
+            return
+
+
+def log_tail(path: Path) -> str:
+    """The last 2048 bytes or 80 lines, whichever is less: what ``FallbackToLogsOnError`` shows."""
+    text = b"".join(read_log(path, timestamps=False, more=lambda: False))[-TAIL_BYTES:].decode(errors="replace")
+    return "\n".join(text.splitlines()[-TAIL_LINES:])

@@ -1,0 +1,105 @@
+"""A memory limit that the kernel enforces, where this process may make control groups (versions 1 and 2)."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path("/sys/fs/cgroup")
+V2: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryCgroup:
+    """One container's group."""
+
+    path: Path
+    version: int
+
+    @property
+    def procs(self) -> Path:
+        """Who writes ``0`` here moves in."""
+        return self.path / "cgroup.procs"
+
+    def oom_kills(self) -> int:
+        """How many of its processes the kernel killed for want of memory."""
+        file = self.path / ("memory.events" if self.version == V2 else "memory.oom_control")
+        with contextlib.suppress(OSError, ValueError):
+            for line in file.read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+        return 0
+
+    def kill_all(self) -> None:
+        """SIGKILL to whatever is still in it."""
+        with contextlib.suppress(OSError, ValueError):
+            for pid in self.procs.read_text().split():
+                os.kill(int(pid), 9)
+
+    def remove(self) -> None:
+        """Takes the group away; a group that is busy stays for the next time."""
+        with contextlib.suppress(OSError):
+            self.path.rmdir()
+
+
+def make_memory_cgroup(name: str, limit_bytes: int) -> MemoryCgroup | None:
+    """A new group with that limit below our own, or None where that is not permitted."""
+    place = _parent()
+    if place is None:
+        return None
+    parent, version = place
+    group = MemoryCgroup(parent / name, version)
+    try:
+        group.path.mkdir(exist_ok=True)
+        if version == V2:
+            (group.path / "memory.max").write_text(str(limit_bytes))
+            for file, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
+                with contextlib.suppress(OSError):
+                    (group.path / file).write_text(value)
+        else:
+            (group.path / "memory.limit_in_bytes").write_text(str(limit_bytes))
+            with contextlib.suppress(OSError):
+                (group.path / "memory.memsw.limit_in_bytes").write_text(str(limit_bytes))
+    except OSError:
+        group.remove()
+        return None
+    return group
+
+
+@functools.cache
+def _parent() -> tuple[Path, int] | None:
+    """The group below which ours are made, and the version of control groups; None where there is no way."""
+    try:
+        lines = Path("/proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return None
+    places: list[tuple[Path, int]] = []
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if "memory" in controllers.split(","):
+            places = [(ROOT / "memory" / path.lstrip("/"), 1), (ROOT / "memory", 1), *places]
+        elif not controllers:
+            own = ROOT / path.lstrip("/")
+            places += [(own, V2), (own.parent, V2)]
+    return next(((path, version) for path, version in places if _usable(path, version)), None)
+
+
+def _usable(parent: Path, version: int) -> bool:
+    trial = parent / f"copilot-trial-{os.getpid()}"
+    try:
+        if version == V2:
+            with contextlib.suppress(OSError):
+                (parent / "cgroup.subtree_control").write_text("+memory")
+        trial.mkdir()
+    except OSError:
+        return False
+    try:
+        return (trial / ("memory.max" if version == V2 else "memory.limit_in_bytes")).exists()
+    finally:
+        with contextlib.suppress(OSError):
+            trial.rmdir()
