@@ -23,7 +23,7 @@
     ├── PodError                   the executor, or the Kubernetes API, about a pod
     │   ├── PodNotFound  PodExists  PodRefused  (transient) PodApiUnavailable
     ├── TaskError                  the task itself ended badly
-    │   ├── TaskFailed
+    │   ├── TaskFailed  TaskOutOfMemory  TaskDeadline  TaskEvicted  TaskPreempted  TaskDeleted  CompletionUnproven
     ├── Interrupted                we were told to stop, or time ran out
     │   ├── Cancelled  DeadlineExceeded
     └── InternalError              our bug
@@ -75,7 +75,19 @@ from copilot.core.errors.store import (
     Unreachable,
     Unsupported,
 )
-from copilot.core.errors.task import Cancelled, DeadlineExceeded, Interrupted, TaskError, TaskFailed
+from copilot.core.errors.task import (
+    Cancelled,
+    CompletionUnproven,
+    DeadlineExceeded,
+    Interrupted,
+    TaskDeadline,
+    TaskDeleted,
+    TaskError,
+    TaskEvicted,
+    TaskFailed,
+    TaskOutOfMemory,
+    TaskPreempted,
+)
 from copilot.core.errors.usage import BadConfig, BadFlag, MissingExtra, NotYet, UsageError
 
 __all__ = [
@@ -92,6 +104,7 @@ __all__ = [
     "BucketNotFound",
     "Cancelled",
     "ChecksumMismatch",
+    "CompletionUnproven",
     "CopilotError",
     "DeadlineExceeded",
     "DiskFull",
@@ -135,8 +148,13 @@ __all__ = [
     "ServerFault",
     "Stalled",
     "StoreError",
+    "TaskDeadline",
+    "TaskDeleted",
     "TaskError",
+    "TaskEvicted",
     "TaskFailed",
+    "TaskOutOfMemory",
+    "TaskPreempted",
     "Throttled",
     "Truncated",
     "UnknownLiteral",
