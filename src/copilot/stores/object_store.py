@@ -1,0 +1,282 @@
+"""``s3://``, ``gs://``, ``az://`` (and their kin) through obstore, Rust's ``object_store`` without the GIL.
+
+obstore's own retries are off (the engine retries) and so is its limit on a whole transfer; its paths cannot spell every key,
+see ``_handle``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from copilot.core.errors import (
+    AccessDenied,
+    BadCredentials,
+    BucketNotFound,
+    CopilotError,
+    ObjectNotFound,
+    Truncated,
+    UnsafePath,
+    Unsupported,
+)
+from copilot.core.ports import Capabilities, Checksum, MultipartUpload, ObjectInfo, Source
+from copilot.core.uri import as_prefix
+from copilot.stores.obstore_errors import Subject, classified
+from copilot.stores.sources import promised, read_whole
+from copilot.stores.streams import ChunkStream, check_range
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore as Handle
+
+CHUNK_BYTES = 512 * 1024
+WHOLE_BYTES = 1024 * 1024  # a body up to here is taken in one piece
+PART_BYTES = 8 * 1024 * 1024
+PART_CONCURRENCY = 3
+MAX_PARTS = 9_500
+MAX_CREATE_BYTES = 256 * 1024 * 1024
+
+Lister = Callable[[str], Iterator[ObjectInfo]]
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """How to reach one bucket or container; the clouds differ in nothing else.
+
+    Attributes:
+        uri: ``scheme://bucket`` for messages.
+        host: the endpoint's host name.
+        handle: obstore's object for it.
+        checked: like ``handle``, with the store checking what it gets (only where that costs extra), or None.
+        rooted: obstore's object with a key, percent-encoded, as its root: how keys are reached that its paths cannot spell.
+        lister: lists keys verbatim in the store's own protocol, or None to list through obstore.
+    """
+
+    uri: str
+    host: str
+    handle: Handle
+    checked: Callable[[], Handle] | None
+    rooted: Callable[[str], Handle]
+    lister: Callable[[ObjectStore], Lister] | None = None
+
+
+class ObjectStore:
+    """One bucket. See ``ports.Store``."""
+
+    def __init__(self, bucket: Bucket) -> None:
+        import obstore  # noqa: PLC0415 - 40 ms, only when a bucket is opened
+
+        self.capabilities = Capabilities()
+        self.bucket = bucket
+        self._obstore: Any = obstore
+        self._lister = bucket.lister(self) if bucket.lister else self._list_through_obstore
+        self._bucket_seen = False
+
+    def head(self, key: str) -> ObjectInfo:
+        """See the port."""
+        handle, path = self._handle(key, "head")
+        with self.errors("head", key):
+            return _info(key, self._obstore.head(handle, path))
+
+    def list(self, prefix: str) -> Iterator[ObjectInfo]:
+        """See the port."""
+        prefix = as_prefix(prefix)
+        with self.errors("list", prefix):
+            yield from self._lister(prefix)
+
+    def get(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> ChunkStream:
+        """See the port."""
+        if end is not None and end <= start:
+            return self._get_nothing(key, start, end, if_match)
+        handle, path = self._handle(key, "get")
+        options: dict[str, object] = {}
+        if end is not None:
+            options["range"] = (start, end)
+        elif start:
+            options["range"] = {"offset": start}
+        if if_match is not None:
+            options["if_match"] = if_match
+        with self.errors("get", key):
+            result = self._obstore.get(handle, path, options=options or None)
+            info = _info(key, result.meta)
+            first, last = result.range
+        return ChunkStream(info, self._body(result, last - first, key), expected=last - first, subject=self._name(key))
+
+    def put(self, key: str, source: Source, *, checksum: Checksum | None = None, if_absent: bool = False) -> ObjectInfo:
+        """See the port. A big object goes up in parts that only become an object together."""
+        size, name = source.size_bytes, self._name(key)
+        handle, path = self._handle(key, "put", checked=checksum is not None)
+        if if_absent and size > MAX_CREATE_BYTES:
+            raise Unsupported(
+                f"{name} is too big ({size} bytes) to be written only where nothing is",
+                op="put",
+                subject=name,
+                hint="Write it under a new name.",
+            )
+        with self.errors("put", key):
+            if size <= PART_BYTES or if_absent:
+                data = read_whole(source, checksum, name)
+                mode = "create" if if_absent else "overwrite"
+                result = self._obstore.put(handle, path, data, use_multipart=False, mode=mode)
+            else:
+                result = self._obstore.put(
+                    handle,
+                    path,
+                    promised(source, checksum, name),
+                    use_multipart=True,
+                    chunk_size=max(PART_BYTES, -(-size // MAX_PARTS)),
+                    max_concurrency=PART_CONCURRENCY,
+                )
+        return ObjectInfo(key, size, result["e_tag"], _version(result))
+
+    def multipart(self, key: str, upload_id: str | None = None) -> MultipartUpload:
+        """See the port: obstore shows no upload ids."""
+        del upload_id
+        name = self._name(key)
+        raise Unsupported(f"An upload of {name} cannot be gone on with by another process", op="put", subject=name)
+
+    def pending_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """See the port."""
+        del prefix
+        return iter(())
+
+    def read_rooted(self, root: str) -> bytes:
+        """A document of the store's own protocol, asked for with obstore's signature: ``root`` follows the bucket, encoded."""
+        return bytes(self._obstore.get(self.bucket.rooted(root), "").bytes())
+
+    @contextmanager
+    def errors(self, op: str, key: str) -> Iterator[None]:
+        """Turns what obstore raises into errors of ours, and learns on the way that the bucket is there."""
+        try:
+            yield
+        except (CopilotError, GeneratorExit, KeyboardInterrupt):
+            raise
+        except Exception as error:
+            raise self._classified(error, op, key) from error
+        self._bucket_seen = True
+
+    def _classified(self, error: Exception, op: str, key: str) -> CopilotError:
+        known = classified(error, op, self._subject(key))
+        if isinstance(known, AccessDenied) and op == "head":
+            # A HEAD's 403 has no body to say whether it is us or the right that is wrong: a GET's does.
+            try:
+                self._obstore.get(*self._handle(key, op), options={"range": (0, 1)})
+            except Exception as second:  # noqa: BLE001 - obstore's tree is wide; only one answer counts
+                said = classified(second, op, self._subject(key))
+                return said if isinstance(said, BadCredentials) else known
+        if isinstance(known, ObjectNotFound) and op != "list" and not self._bucket_seen:
+            # A HEAD's 404 has no body to say which of the two is missing: one page of the listing does.
+            try:
+                next(iter(self._obstore.list(self.bucket.handle, "copilot-is-there-a-bucket", chunk_size=1)), None)
+            except Exception as second:  # noqa: BLE001 - obstore's tree is wide; only one answer counts
+                if isinstance(classified(second, op, self._subject(key)), ObjectNotFound | BucketNotFound):
+                    return BucketNotFound(
+                        f"There is no bucket {self.bucket.uri}",
+                        op=op,
+                        subject=self._name(key),
+                        hint="Check its name, the endpoint and the region.",
+                    )
+            else:
+                self._bucket_seen = True
+        return known
+
+    def _handle(self, key: str, op: str, *, checked: bool = False) -> tuple[Handle, str]:
+        """Obstore's store and path for a key.
+
+        Its paths drop a ``/`` at either end and refuse empty segments and control characters. Such keys are reached through a
+        store of their own whose root is the key: obstore adds one ``/`` and an empty path to it.
+        """
+        if not _plain(key):
+            from urllib.parse import quote  # noqa: PLC0415 - rare
+
+            if key.endswith("/") and key != "/" and not _dotted(key):
+                return self.bucket.rooted("/" + quote(key[:-1], safe="/-._~")), ""
+            head, _, tail = key.rpartition("/")
+            if head and not _dotted(key) and _plain(tail):
+                return self.bucket.rooted("/" + quote(head, safe="/-._~")), tail
+            name = self._name(key)
+            raise UnsafePath(f"{name!r} is no name an object can be reached by", op=op, subject=name, hint="Rename the object.")
+        if checked and self.bucket.checked is not None:
+            return self.bucket.checked(), key
+        return self.bucket.handle, key
+
+    def _get_nothing(self, key: str, start: int, end: int, if_match: str | None) -> ChunkStream:
+        del if_match
+        info = self.head(key)
+        check_range(info.size_bytes or 0, start, end, self._name(key))
+        return ChunkStream(info, iter(()), expected=0, subject=self._name(key))
+
+    def _body(self, result: Any, size: int, key: str) -> Iterator[memoryview]:  # noqa: ANN401 - obstore's results have no types
+        try:
+            if size <= WHOLE_BYTES:
+                yield memoryview(result.bytes())
+                return
+            for chunk in result.stream(min_chunk_size=CHUNK_BYTES):
+                yield memoryview(chunk)
+        except GeneratorExit:
+            raise
+        except Exception as error:
+            known = classified(error, "get", self._subject(key))
+            if known.transient:
+                raise known from error
+            raise Truncated(
+                f"The connection broke while {self._name(key)} was read", op="get", subject=self._name(key)
+            ) from error
+
+    def _list_through_obstore(self, prefix: str) -> Iterator[ObjectInfo]:
+        """Obstore's listing, with what it drops put back: the ``/`` at the end of a directory marker's key.
+
+        An object without bytes is one if there is no object under the name without the ``/``.
+        """
+        if not _plain(prefix[:-1]) and prefix:
+            name = self._name(prefix)
+            raise UnsafePath(f"{name!r} is no directory that can be listed", op="list", subject=name, hint="Rename it.")
+        files: set[str] = set()
+        if prefix:
+            with suppress(ObjectNotFound):
+                yield self.head(prefix)
+        for page in self._obstore.list(self.bucket.handle, prefix or None, chunk_size=1000):
+            for meta in page:
+                key = meta["path"]
+                if meta["size"] == 0:
+                    if key in files or not self._is_object(key):
+                        key = f"{key}/"
+                        if key == prefix:
+                            continue
+                    else:
+                        files.add(key)
+                yield _info(key, meta)
+
+    def _is_object(self, key: str) -> bool:
+        try:
+            return self.head(key).size_bytes == 0
+        except ObjectNotFound:
+            return False
+
+    def _name(self, key: str) -> str:
+        return f"{self.bucket.uri}/{key}"
+
+    def _subject(self, key: str) -> Subject:
+        return Subject(self._name(key), self.bucket.uri, self.bucket.host)
+
+
+def _plain(key: str) -> bool:
+    """Whether obstore's paths spell this key as it is."""
+    return bool(key) and key.isprintable() and not any(part in {"", ".", ".."} for part in key.split("/"))
+
+
+def _dotted(key: str) -> bool:
+    """Whether a URL's own rules would take segments out of this key."""
+    return any(part in {".", ".."} for part in key.split("/"))
+
+
+def _info(key: str, meta: Any) -> ObjectInfo:  # noqa: ANN401 - a TypedDict that cannot be imported at run time
+    modified: datetime = meta["last_modified"]
+    return ObjectInfo(key, meta["size"], meta["e_tag"], _version(meta), modified.timestamp())
+
+
+def _version(answer: Any) -> str | None:  # noqa: ANN401 - as above
+    version: str | None = answer["version"]
+    return None if version == "null" else version  # what S3 calls an object of a bucket without versions
