@@ -23,7 +23,7 @@ class Place:
         variable: the output it belongs to.
         label: the way to it, for messages: ``scores``, ``scores[2].train``.
         path: the file or directory looked at, as the task would write it.
-        uri: where its bytes go if it has any of its own.
+        uri: where its bytes go if it has any of its own; empty below a map's key that cannot be a part of a URI.
     """
 
     variable: str
@@ -33,11 +33,16 @@ class Place:
 
     def element(self, index: int, path: str | None = None) -> Place:
         """The element of a list."""
-        return replace(self, label=f"{self.label}[{index}]", path=path or self.path, uri=join(self.uri, str(index)))
+        return replace(self, label=f"{self.label}[{index}]", path=path or self.path, uri=_below(self.uri, str(index)))
 
     def entry(self, key: str, path: str | None = None) -> Place:
         """The entry of a map."""
-        return replace(self, label=f"{self.label}.{key}", path=path or self.path, uri=join(self.uri, key))
+        return replace(self, label=f"{self.label}.{key}", path=path or self.path, uri=_below(self.uri, key))
+
+
+def _below(uri: str, name: str) -> str:
+    safe = uri and name and "/" not in name and "\0" not in name and name not in {".", ".."}
+    return join(uri, name) if safe else ""
 
 
 def misfit(place: Place, wanted: idl.LiteralType | str, problem: str, *, hint: str = "") -> BadOutput:

@@ -113,6 +113,9 @@ class LiteralBuilder:
             wants_directory = literal_type.blob.dimensionality == idl.BlobType.MULTIPART
             if wants_directory != entry.is_directory:
                 raise misfit(place, literal_type, f"there is a {'directory' if entry.is_directory else 'file'}")
+        if not place.uri:
+            problem = "a key on the way to it cannot be part of an object's name (it is empty, '.', '..', or holds a '/')"
+            raise misfit(place, literal_type, problem, hint="Use keys that could be file names.")
         self.sends.append(Sending(entry, place.uri))
         return stored_literal(literal_type, place.uri, directory=entry.is_directory, name=entry.name)
 

@@ -194,7 +194,7 @@ def _refuse_reserved(variable: str, target: OutputTarget) -> None:
 
 
 def _refuse_overlap(sends: Iterable[PlannedSend], target: OutputTarget) -> None:
-    """Two things with one URI: a list's JSON that names a file twice has each element at its own place, so only names can clash."""
+    """Refuses two things with one URI: elements of lists and maps have their own, so only outputs' names can clash."""
     taken = {_comparable(join(target.raw_prefix, OFFLOADED_PREFIX)): OFFLOADED_PREFIX}
     for send in sends:
         uri = _comparable(send.uri)
