@@ -1,0 +1,73 @@
+"""The commands that run in pods: ``download``, ``init`` and ``sidecar``. Read without click, so that they start at once."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from copilot.cli import flags, outcome
+from copilot.cli.pflag import Parsed, parse
+from copilot.cli.session import Session, open_session
+from copilot.config import Configuration
+from copilot.core.errors import BadFlag
+
+if TYPE_CHECKING:
+    from copilot.cli.session import Latch
+
+_MODULES: Final = {"download": "copilot.cli.download", "init": "copilot.cli.download", "sidecar": "copilot.cli.sidecar"}
+_CODES: Final = {"download": outcome.INPUT_CODE, "init": outcome.INPUT_CODE, "sidecar": outcome.OUTPUT_CODE}
+
+
+def run(command: str, arguments: Sequence[str], latch: Latch, environ: Mapping[str, str], *, drop_in: bool) -> int:
+    """Runs one of them; gives the exit code. Never raises: a failure is told in every way the pod has."""
+    parsed = parse(arguments, flags.table(command, drop_in=drop_in))
+    code = _CODES[command]
+    try:
+        session = open_session(parsed.values, environ, latch, command=command, drop_in=drop_in)
+    except BaseException as exception:  # noqa: BLE001 - the single place where every exception ends
+        return _bare(command, latch, environ, drop_in=drop_in).fail(exception, code=code)
+    try:
+        check(command, parsed)
+        use = importlib.import_module(_MODULES[command])
+        ended = use.run(session, parsed)
+        session.close()
+    except BaseException as exception:  # noqa: BLE001 - as above
+        return session.fail(exception, code=code, prefix=parsed.last("to-output-prefix"))
+    return int(ended)
+
+
+def _bare(command: str, latch: Latch, environ: Mapping[str, str], *, drop_in: bool) -> Session:
+    """A session on the environment alone, to tell of flags or files that cannot be used."""
+    try:
+        return open_session({}, environ, latch, command=command, drop_in=drop_in)
+    except BaseException:  # noqa: BLE001 - the variables are wrong as well; the first failure is told
+        failure_exit_code = 137 if drop_in else None
+        return Session(Configuration(failure_exit_code=failure_exit_code, drop_in=drop_in), latch, command=command)
+
+
+def check(command: str, parsed: Parsed) -> None:
+    """Whether the flags can be understood at all.
+
+    Raises:
+        BadFlag: an unknown flag, a missing value, a stray argument, a value that is not among a flag's choices.
+    """
+    if parsed.mistake is not None:
+        raise parsed.mistake
+    stray = [*parsed.arguments, *parsed.rest]
+    if stray:
+        raise BadFlag(
+            f"{command} takes no argument, but there is {stray[0]!r}", op="flags", hint="Every value belongs to a flag."
+        )
+    for flag in flags.POD_COMMANDS[command]:
+        value = parsed.last(flag.name)
+        if flag.choices and value and value not in flag.choices:
+            from copilot.config.nearest import did_you_mean  # noqa: PLC0415 - only for a mistake
+
+            near = did_you_mean(value, flag.choices)
+            raise BadFlag(
+                f"--{flag.name} is {value!r}",
+                op="flags",
+                subject=f"--{flag.name}",
+                hint=f"It is one of {', '.join(flag.choices)}. {near}".rstrip(),
+            )

@@ -1,0 +1,194 @@
+"""What every command works with, opened once: log, clock, progress, stores, transfer, and the reasons to stop."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Protocol
+
+from copilot import config
+from copilot.cli import outcome
+from copilot.engine.cancel import Token
+from copilot.engine.clock import SystemClock
+from copilot.telemetry.log import JsonLog, TextLog
+from copilot.telemetry.progress import Count, Everybody, FileProgress, LogProgress
+from copilot.telemetry.redact import Redactor
+
+if TYPE_CHECKING:
+    from copilot.config import Configuration
+    from copilot.core.ports import Log, Progress, Stores
+    from copilot.engine.transfer import Transfer
+
+#: Seconds that writing the error document may take after the work itself has failed.
+ERROR_DOCUMENT_S = 20.0
+
+
+class Latch(Protocol):
+    """``signals.Latch``, as the commands see it."""
+
+    @property
+    def received(self) -> int:
+        """The signal's number, 0 before it."""
+        ...
+
+    def is_set(self) -> bool:
+        """Whether it came."""
+        ...
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Blocks until it comes."""
+        ...
+
+
+class LogWithFile:
+    """A log, and every event of it in a file as well."""
+
+    def __init__(self, log: Log, file: Log) -> None:
+        self._logs = (log, file)
+
+    def event(self, name: str, /, *, level: str = "info", **fields: object) -> None:
+        """Writes to both."""
+        for log in self._logs:
+            log.event(name, level=level, **fields)
+
+
+class Session:
+    """One process's work. Nothing is opened before it is asked for.
+
+    Args:
+        configuration: what we were told.
+        latch: remembers signals.
+        command: the sub-command, on every log line.
+    """
+
+    def __init__(self, configuration: Configuration, latch: Latch, *, command: str) -> None:
+        self.configuration = configuration
+        self.latch = latch
+        self.command = command
+        self.clock = SystemClock()
+        self.redactor = Redactor()
+        for secret in config.secret_values(configuration):
+            self.redactor.register(secret)
+        self.log: Log = self._open_log()
+        for warning in configuration.warnings:
+            self.log.event("config.warning", level="warning", message=warning)
+
+    @property
+    def speaks_to_people(self) -> bool:
+        """Whether standard error is a terminal and text was not turned off."""
+        wanted = self.configuration.log.format
+        return wanted == "text" or (wanted == "auto" and sys.stderr.isatty())
+
+    def _open_log(self) -> Log:
+        settings = self.configuration.log
+        context = {"command": self.command}
+        log: Log
+        if self.speaks_to_people:
+            log = TextLog(
+                sys.stderr, clock=self.clock, redactor=self.redactor, level=settings.level, colour=sys.stderr.isatty()
+            )
+        else:
+            log = JsonLog(sys.stderr, clock=self.clock, redactor=self.redactor, level=settings.level, context=context)
+        if settings.file is None:
+            return log
+        stream = settings.file.open("a", encoding="utf-8")
+        return LogWithFile(log, JsonLog(stream, clock=self.clock, redactor=self.redactor, level="debug", context=context))
+
+    @cached_property
+    def progress(self) -> Progress:
+        """A bar on a terminal, log lines elsewhere, and the ``progress`` file where there is a control directory."""
+        return Everybody(self._listeners)
+
+    @cached_property
+    def _listeners(self) -> Sequence[Count]:
+        listeners: list[Count] = []
+        if sys.stderr.isatty() and self.speaks_to_people and self.configuration.log.level in {"info", "warning"}:
+            from copilot.telemetry.bar import BarProgress  # noqa: PLC0415 - rich, on a terminal only
+
+            listeners.append(BarProgress(self.clock))
+        else:
+            listeners.append(LogProgress(self.log, self.clock))
+        if self.configuration.control_dir is not None:
+            listeners.append(FileProgress(self.configuration.control_dir / "progress", self.clock))
+        return listeners
+
+    @cached_property
+    def stores(self) -> Stores:
+        """Every store there is, opened when first used."""
+        from copilot.stores.registry import open_stores  # noqa: PLC0415 - not every command needs stores
+
+        return open_stores(self.configuration.stores)
+
+    @cached_property
+    def transfer(self) -> Transfer:
+        """The engine over these stores."""
+        from copilot.engine.budget import Limits  # noqa: PLC0415 - as stores
+        from copilot.engine.transfer import Transfer  # noqa: PLC0415 - as stores
+
+        limits = Limits.detect()
+        if self.configuration.max_workers is not None:
+            limits = replace(limits, max_workers=self.configuration.max_workers)
+        if self.configuration.memory_bytes is not None:
+            limits = replace(limits, memory_bytes=self.configuration.memory_bytes)
+        return Transfer(self.stores, limits=limits, clock=self.clock, log=self.log, progress=self.progress)
+
+    def token(self, *, timeout_s: float | None = None, budget: str = "the time given for this") -> Token:
+        """A reason to stop: any signal, or the time. A timeout of zero is none."""
+        return Token(self.clock, timeout_s=timeout_s or None, latch=self.latch, budget=budget)
+
+    def fail(self, exception: BaseException, *, code: str = "", prefix: str = "") -> int:
+        """Tells the world of ``exception`` in every way there is; gives the exit code.
+
+        Args:
+            exception: what went wrong.
+            code: ``ContainerError.code``; empty for commands that leave no error document.
+            prefix: where the error document goes; empty for nowhere.
+        """
+        settings = self.configuration
+        end = outcome.outcome_of(exception, failure_exit_code=settings.failure_exit_code, signal_number=self.latch.received)
+        end = replace(end, sentence=self.redactor.mask(end.sentence))
+        if code and prefix:
+            cancel = Token(self.clock, timeout_s=ERROR_DOCUMENT_S, budget="the time for the error document")
+            outcome.write_error_document(
+                end,
+                code=code,
+                prefix=prefix,
+                err_output_name=settings.err_output_name,
+                transfer=self.transfer,
+                cancel=cancel,
+                log=self.log,
+            )
+        if code:
+            create = str(settings.termination_log) != config.values.TERMINATION_LOG
+            outcome.write_termination_message(settings.termination_log, end.message(), create=create)
+        self.close()
+        outcome.tell(end, self.log, during=self.command)
+        return end.exit_code
+
+    def close(self) -> None:
+        """Takes a bar off the terminal and writes the last numbers; harmless when called again."""
+        for listener in self.__dict__.get("_listeners", ()):
+            listener.close()
+
+
+@contextmanager
+def failures_told(session: Session, ended: list[int]) -> Iterator[None]:
+    """Runs a body; whatever it raises becomes the exit code in ``ended``."""
+    try:
+        yield
+    except BaseException as exception:  # noqa: BLE001 - the single place where every exception ends
+        ended.append(session.fail(exception))
+
+
+def open_session(
+    flags: Mapping[str, Sequence[str]], environ: Mapping[str, str], latch: Latch, *, command: str, drop_in: bool
+) -> Session:
+    """Reads the configuration and opens a session.
+
+    Raises:
+        UsageError: the configuration cannot be used.
+    """
+    return Session(config.load(flags, environ, drop_in=drop_in), latch, command=command)
