@@ -1,0 +1,127 @@
+"""Reasons to stop, passed explicitly: a deadline on a clock, a latch a signal handler sets, a call to ``cancel``.
+
+A token is checked, never delivered: work stops at the next check, which every loop of the engine makes at least ten times a
+second. A *child* stops when its parent does and may have a shorter deadline. A *grace* token is what work after SIGTERM runs
+under: it has a budget of its own and no longer listens to what stopped its parent.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Protocol
+
+from copilot.core.errors import Cancelled, DeadlineExceeded, Interrupted
+
+if TYPE_CHECKING:
+    from copilot.core.ports import CancelToken, Clock
+
+_SLICE_S = 0.05
+
+
+class Latch(Protocol):
+    """Something that is set once and stays set: a signal, an event."""
+
+    def is_set(self) -> bool:
+        """Whether it has happened."""
+        ...
+
+
+class Token:
+    """A ``CancelToken``.
+
+    Args:
+        clock: whose monotonic time the deadline is in.
+        timeout_s: seconds from now to the deadline; None for no deadline.
+        latch: stops the token once it is set; None for none.
+        parent: another token whose end is this token's end; None for none.
+        why: what a person reads when ``latch`` stopped us.
+        budget: what the deadline was for, as a person reads it.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        timeout_s: float | None = None,
+        latch: Latch | None = None,
+        parent: CancelToken | None = None,
+        why: str = "we were asked to stop",
+        budget: str = "the time given for this",
+    ) -> None:
+        """See the class."""
+        self._clock = clock
+        self._timeout_s = timeout_s
+        self._deadline_s = None if timeout_s is None else clock.monotonic_s() + timeout_s
+        self._latch = latch
+        self._parent = parent
+        self._why = why
+        self._budget = budget
+        self._cancelled: Cancelled | None = None
+        self._lock = threading.Lock()
+
+    def cancel(self, why: str = "") -> None:
+        """Stops everything under this token. The first reason stays."""
+        with self._lock:
+            if self._cancelled is None:
+                self._cancelled = Cancelled(why or self._why)
+
+    def child(self, *, timeout_s: float | None = None, budget: str = "the time given for this") -> Token:
+        """A token that ends with this one, or ``timeout_s`` seconds from now, whichever is first."""
+        return Token(self._clock, timeout_s=timeout_s, parent=self, budget=budget)
+
+    def grace(self, budget_s: float | None, *, latch: Latch | None = None) -> Token:
+        """A token for the work after this one ended: ``budget_s`` seconds of its own, deaf to what stopped this one.
+
+        Args:
+            budget_s: the grace period in seconds; None for one without end.
+            latch: a second request to stop (a second SIGTERM); None for none.
+        """
+        return Token(self._clock, timeout_s=budget_s, latch=latch, budget="the grace period", why="we were asked to stop again")
+
+    def _ended(self) -> Interrupted | None:
+        if self._cancelled is not None:
+            return self._cancelled
+        if self._latch is not None and self._latch.is_set():
+            return Cancelled(self._why)
+        if self._deadline_s is not None and self._clock.monotonic_s() >= self._deadline_s:
+            return DeadlineExceeded(
+                f"{self._budget} ({self._timeout_s:g} s) is over",
+                hint="Give it more time, or find out what is slow in the log.",
+            )
+        return None
+
+    def check(self) -> None:
+        """Raises ``Cancelled`` or ``DeadlineExceeded`` when it is time to stop; else returns at once."""
+        ended = self._ended()
+        if ended is not None:
+            raise ended
+        if self._parent is not None:
+            self._parent.check()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it is time to stop, for whatever reason."""
+        return self._ended() is not None or (self._parent is not None and self._parent.cancelled)
+
+    def remaining_s(self) -> float | None:
+        """Seconds to the nearest deadline of this token and its parents, never negative; None without one."""
+        above = self._parent.remaining_s() if self._parent is not None else None
+        if self._deadline_s is None:
+            return above
+        own = max(0.0, self._deadline_s - self._clock.monotonic_s())
+        return own if above is None else min(own, above)
+
+    def wait(self, seconds: float) -> bool:
+        """Sleeps ``seconds`` on the clock, or until it is time to stop; True if it was."""
+        until_s = self._clock.monotonic_s() + seconds
+        while not self.cancelled:
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return False
+            self._clock.sleep(min(left_s, _SLICE_S))
+        return True
+
+
+def never(clock: Clock) -> Token:
+    """A token that only ``cancel()`` ends."""
+    return Token(clock)

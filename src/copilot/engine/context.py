@@ -1,0 +1,85 @@
+"""What all jobs of one transfer share."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from copilot.core.ports import Clock, Log, ObjectInfo, Progress, Store
+    from copilot.engine.budget import Limits
+    from copilot.engine.retry import Retrier
+
+_MD5: Final = re.compile(r"[0-9a-fA-F]{32}")
+
+
+class EtagTrust:
+    """Which stores have been seen to use etags that look like MD5s and are none (S3 with KMS keys does)."""
+
+    def __init__(self) -> None:
+        """Trusts everybody."""
+        self._doubted: set[int] = set()
+
+    def md5_of(self, store: Store, info: ObjectInfo) -> str | None:
+        """The MD5 that ``info`` gives away, as lower-case hex: stated, or by an etag of that form. None if there is none."""
+        if info.md5_hex:
+            return info.md5_hex.lower()
+        if info.etag is None or id(store) in self._doubted:
+            return None
+        bare = bare_etag(info.etag)
+        return bare.lower() if _MD5.fullmatch(bare) else None
+
+    def doubt(self, store: Store) -> None:
+        """This store's etags are not digests of the content."""
+        self._doubted.add(id(store))
+
+
+@dataclass(slots=True)
+class Context:
+    """The world as jobs see it.
+
+    Attributes:
+        limits: what may be used.
+        clock: for beats and patience.
+        log: for what a person may have to know.
+        progress: for what a person wants to see.
+        retrier: the one retry loop.
+        trust: what is known of etags.
+        root: the directory that is written below; empty for sends.
+        scratch: where unfinished files are, on the same file system as ``root``.
+    """
+
+    limits: Limits
+    clock: Clock
+    log: Log
+    progress: Progress
+    retrier: Retrier
+    trust: EtagTrust = field(default_factory=EtagTrust)
+    root: str = ""
+    scratch: str = ""
+    _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    def temporary(self) -> str:
+        """A new name in ``scratch``."""
+        return f"{self.scratch}/{next(self._numbers)}"
+
+    def below(self, root: str) -> Context:
+        """The same for one fetch into ``root``."""
+        scratch = os.path.join(root, f".copilot-{uuid.uuid4().hex[:12]}")  # noqa: PTH118 - strings all the way, for speed
+        return Context(self.limits, self.clock, self.log, self.progress, self.retrier, self.trust, root, scratch)
+
+
+def bare_etag(etag: str | None) -> str:
+    """An etag without its quotes and weakness mark: listings and responses spell one differently."""
+    return (etag or "").removeprefix("W/").strip('"')
+
+
+def same_object(known: ObjectInfo, seen: ObjectInfo) -> bool:
+    """Whether two descriptions can be of the same content: what both say, they say alike."""
+    if known.size_bytes is not None and seen.size_bytes is not None and known.size_bytes != seen.size_bytes:
+        return False
+    return not (known.etag and seen.etag) or bare_etag(known.etag) == bare_etag(seen.etag)

@@ -1,0 +1,235 @@
+"""Objects from a store into files: small ones whole, big ones handed on to ``ranged``."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING
+
+from copilot.core.errors import ChecksumMismatch, ObjectChanged, Truncated
+from copilot.core.paths import safe_relative
+from copilot.core.uri import as_prefix, join, redact
+from copilot.core.values import Receipt
+from copilot.engine import digest
+from copilot.engine.atomic import local_error, local_errors, make_directory, move_into_place, write_all
+from copilot.engine.context import bare_etag, same_object
+from copilot.engine.listing import listed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from copilot.core.ports import ByteStream, CancelToken, Location, ObjectInfo, Stores
+    from copilot.core.values import FetchSpec
+    from copilot.engine.context import Context
+    from copilot.engine.crew import Beat, Crew, Job
+
+
+def fetch_jobs(specs: Iterable[FetchSpec], stores: Stores, context: Context, cancel: CancelToken) -> Iterator[Job[Receipt]]:
+    """One job an object, lazily: a tree is listed while its first objects are already moving."""
+    for spec in specs:
+        location = stores.locate(spec.uri)
+        if spec.tree:
+            yield from _tree_jobs(spec, location, context, cancel)
+        else:
+            yield FetchJob(context, location, safe_relative(spec.target), spec.variable)
+
+
+def _tree_jobs(spec: FetchSpec, location: Location, context: Context, cancel: CancelToken) -> Iterator[Job[Receipt]]:
+    prefix = as_prefix(location.key)
+    top = safe_relative(spec.target) if spec.target else ""
+    make_directory(f"{context.root}/{top}" if top else context.root)
+    entries = listed(location.store, prefix, subject=redact(spec.uri), retrier=context.retrier, cancel=cancel)
+    for info in entries:
+        tail = info.key.removeprefix(prefix)
+        if not tail:
+            continue  # the marker of the tree itself: its directory is there already
+        uri = join(spec.uri, tail)
+        path = safe_relative(tail.removesuffix("/"))
+        target = f"{top}/{path}" if top else path
+        if tail.endswith("/"):
+            yield DirectoryJob(context, uri, target, spec.variable, info)
+        else:
+            yield FetchJob(context, _below(location, uri, info.key), target, spec.variable, info)
+
+
+def _below(location: Location, uri: str, key: str) -> Location:
+    return type(location)(uri, location.store, key)
+
+
+class DirectoryJob:
+    """A marker object ``x/``: an empty directory."""
+
+    __slots__ = ("_context", "_info", "_target", "_uri", "_variable", "heavy", "patience")
+
+    def __init__(self, context: Context, uri: str, target: str, variable: str, info: ObjectInfo) -> None:
+        """``target`` is without the ``/``."""
+        self._context = context
+        self._uri = uri
+        self._target = target
+        self._variable = variable
+        self._info = info
+        self.heavy = False
+        self.patience = context.retrier.patience()
+
+    @property
+    def subject(self) -> str:
+        """The object, for messages."""
+        return redact(self._uri)
+
+    def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt:  # noqa: ARG002 - the protocol of jobs
+        """Makes the directory."""
+        if self._info.size_bytes:
+            self._context.log.event(
+                "marker.has_content", level="warning", subject=self.subject, size_bytes=self._info.size_bytes
+            )
+        make_directory(f"{self._context.root}/{self._target}")
+        self._context.progress.planned(1, 0)
+        self._context.progress.finished(self.subject, 0)
+        return Receipt(self._uri, f"{self._target}/", 0, digest.text(0), bare_etag(self._info.etag), "", self._variable)
+
+
+class FetchJob:
+    """One object into one file. What the response says decides whether it comes whole or in ranges."""
+
+    __slots__ = ("_context", "_doubtful", "_known", "_planned", "heavy", "location", "patience", "target", "variable")
+
+    def __init__(
+        self, context: Context, location: Location, target: str, variable: str, known: ObjectInfo | None = None
+    ) -> None:
+        """``known`` is what a listing said: the first attempt holds the object to it."""
+        self._context = context
+        self._known = known
+        self._doubtful: tuple[str, int] | None = None
+        self._planned = False
+        self.location = location
+        self.target = target
+        self.variable = variable
+        self.heavy = False
+        self.patience = context.retrier.patience()
+
+    @property
+    def subject(self) -> str:
+        """The object, for messages."""
+        return redact(self.location.uri)
+
+    def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt | None:
+        """Fetches it; None when it was handed on as ranges."""
+        known = self._known
+        if known is not None and self._in_ranges(known):
+            self._hand_on(crew, known)
+            return None
+        return self._context.retrier.call(
+            lambda: self._attempt(crew, beat), cancel=crew, op="get", subject=self.location.uri, patience=self.patience
+        )
+
+    def _in_ranges(self, info: ObjectInfo) -> bool:
+        able = self.location.store.capabilities
+        floor = max(able.min_ranged_bytes, self._context.limits.part_bytes)
+        # Ranges of an object that nothing pins could be ranges of two objects.
+        return bool(
+            info.size_bytes is not None
+            and info.size_bytes > floor
+            and able.ranged
+            and able.pinned
+            and info.etag
+            and not able.local
+        )
+
+    def _hand_on(self, crew: Crew[Receipt], info: ObjectInfo) -> None:
+        from copilot.engine.ranged import RangedFetch  # noqa: PLC0415 - the two know each other
+
+        self._plan(info)
+        RangedFetch(self._context, self, info).begin(crew)
+
+    def begin_again(self) -> None:
+        """The object is another than the one that was listed: take what is there now."""
+        self._known = None
+
+    def _plan(self, info: ObjectInfo) -> None:
+        if not self._planned:
+            self._planned = True
+            self._context.progress.planned(1, info.size_bytes or 0)
+
+    def _attempt(self, crew: Crew[Receipt], beat: Beat) -> Receipt | None:
+        beat.touch()
+        with self.location.store.get(self.location.key) as stream:
+            info = stream.info
+            self._hold_to_what_is_known(info)
+            if self._known is None and self._in_ranges(info):
+                stream.close()
+                self._hand_on(crew, info)
+                return None
+            self._plan(info)
+            temporary = self._context.temporary()
+            try:
+                size_bytes, crc, md5_hex = self._save(stream, temporary, beat)
+                self._check(info, size_bytes, crc, md5_hex)
+                beat.check()
+                move_into_place(temporary, f"{self._context.root}/{self.target}")
+            except BaseException:
+                _remove(temporary)
+                raise
+        self._context.progress.finished(self.subject, size_bytes)
+        return Receipt(
+            self.location.uri,
+            self.target,
+            size_bytes,
+            digest.text(crc),
+            bare_etag(info.etag),
+            info.version or "",
+            self.variable,
+        )
+
+    def _hold_to_what_is_known(self, info: ObjectInfo) -> None:
+        if self._known is not None and not same_object(self._known, info):
+            self._known = None
+            raise ObjectChanged(f"{self.subject} changed after it was listed", op="get", subject=self.subject)
+
+    def _save(self, stream: ByteStream, temporary: str, beat: Beat) -> tuple[int, int, str | None]:
+        """The stream into a new file: its length, its checksum, and its MD5 if there is one to compare with."""
+        wanted = self._context.trust.md5_of(self.location.store, stream.info)
+        hasher = hashlib.md5(usedforsecurity=False) if wanted is not None else None
+        crc = size_bytes = 0
+        with local_errors(f"{self._context.root}/{self.target}"):
+            fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+        try:
+            for chunk in stream:
+                beat.touch()
+                crc = digest.extend(crc, chunk)
+                if hasher is not None:
+                    hasher.update(chunk)
+                try:
+                    size_bytes += write_all(fd, chunk)
+                except OSError as error:
+                    raise local_error(f"{self._context.root}/{self.target}", error) from error
+                self._context.progress.moved(len(chunk))
+        finally:
+            os.close(fd)
+        return size_bytes, crc, hasher.hexdigest() if hasher is not None else None
+
+    def _check(self, info: ObjectInfo, size_bytes: int, crc: int, md5_hex: str | None) -> None:
+        """Raises ``Truncated`` or ``ChecksumMismatch`` when what came is not what was promised."""
+        if info.size_bytes is not None and size_bytes != info.size_bytes:
+            raise Truncated(f"{self.subject} has {info.size_bytes} bytes and {size_bytes} came", op="get", subject=self.subject)
+        if md5_hex is None or md5_hex == self._context.trust.md5_of(self.location.store, info):
+            return
+        if not info.md5_hex:
+            # An etag in the form of an MD5 need not be one. Two readings that agree settle it.
+            if self._doubtful == (info.etag, crc):
+                self._context.trust.doubt(self.location.store)
+                self._context.log.event("etag.is_no_digest", level="debug", subject=self.subject)
+                return
+            self._doubtful = (info.etag or "", crc)
+        raise ChecksumMismatch(
+            f"{self.subject} came with other bytes than its MD5 says",
+            op="get",
+            subject=self.subject,
+            hint="Something between this pod and the store alters data: check proxies, and prefer TLS.",
+        )
+
+
+def _remove(path: str) -> None:
+    try:
+        os.unlink(path)  # noqa: PTH108 - a string, on the way out
+    except OSError:
+        return

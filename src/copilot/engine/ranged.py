@@ -1,0 +1,244 @@
+"""One big object as parallel ranges, all of the same content, into one preallocated file.
+
+Every range is pinned with the etag the first response gave. A part that fails goes on at the byte it had reached. When a range
+says that the object is another by now, the file is thrown away and the fetch begins again from zero.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING, Final
+
+from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, Truncated
+from copilot.core.values import Receipt
+from copilot.engine import digest
+from copilot.engine.atomic import local_error, local_errors, move_into_place, reserve, write_all_at
+from copilot.engine.context import bare_etag, same_object
+
+if TYPE_CHECKING:
+    from copilot.core.ports import ObjectInfo
+    from copilot.engine.context import Context
+    from copilot.engine.crew import Beat, Crew, Job
+    from copilot.engine.fetch import FetchJob
+    from copilot.engine.retry import Patience
+
+_MOST_PARTS: Final = 1024  # what is kept a part must not grow with the object
+_READ_BACK_BYTES: Final = 1024 * 1024
+
+
+def part_bounds(size_bytes: int, part_bytes: int, most: int = _MOST_PARTS) -> list[tuple[int, int]]:
+    """``(start, end)`` of parts of about ``part_bytes`` that cover ``size_bytes`` without a gap, at most ``most``. Pure."""
+    count = min(most, max(1, -(-size_bytes // part_bytes)))
+    step = -(-size_bytes // count) or 1
+    return [(start, min(start + step, size_bytes)) for start in range(0, size_bytes, step)]
+
+
+class RangedFetch:
+    """The file that several parts write. Closed by the last one who uses it, wherever that one has been delayed."""
+
+    def __init__(self, context: Context, job: FetchJob, info: ObjectInfo) -> None:
+        """``info`` has a size and an etag."""
+        self.context = context
+        self.job = job
+        self.info = info
+        self.size_bytes = info.size_bytes or 0
+        self.etag = info.etag
+        self.fd = -1
+        self.abandoned = False
+        self._temporary = context.temporary()
+        self._lock = threading.Lock()
+        self._users = 1
+        self._parts: list[PartFetch] = []
+        self._missing = 0
+
+    def begin(self, crew: Crew[Receipt]) -> None:
+        """Makes the file and puts its parts to work. Raises ``LocalError``."""
+        with local_errors(self.path):
+            self.fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            try:
+                reserve(self.fd, self.size_bytes)
+            except OSError:
+                self.abandon()
+                raise
+        bounds = part_bounds(self.size_bytes, self.context.limits.part_bytes)
+        self._parts = [PartFetch(self, start, end) for start, end in bounds]
+        self._missing = len(self._parts)
+        jobs: list[Job[Receipt]] = list(self._parts)
+        crew.urgent(jobs)
+
+    @property
+    def path(self) -> str:
+        """The final name."""
+        return f"{self.context.root}/{self.job.target}"
+
+    def enter(self) -> bool:
+        """Counts a user of the file; False when it is not wanted any more."""
+        with self._lock:
+            if self.abandoned or self._users == 0:
+                return False
+            self._users += 1
+            return True
+
+    def leave(self) -> None:
+        """The user is done with the file; the last one closes it."""
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                os.close(self.fd)
+
+    def abandon(self) -> bool:
+        """Gives the file up; True for the one caller who came first."""
+        with self._lock:
+            if self.abandoned:
+                return False
+            self.abandoned = True
+        with suppress(OSError):
+            os.unlink(self._temporary)  # noqa: PTH108 - a string, on the way out
+        self.leave()
+        return True
+
+    def restart(self, crew: Crew[Receipt], error: ObjectChanged) -> None:
+        """From zero, with whatever the object is now. Raises ``error`` when that has been tried too often."""
+        if not self.abandon():
+            return
+        self.context.log.event("object.changed", level="warning", subject=self.job.subject)
+        if self.context.retrier.stop(error, self.job.patience):
+            raise error
+        self.job.begin_again()
+        crew.urgent([self.job])
+
+    def part_done(self, crew: Crew[Receipt], beat: Beat) -> Receipt | None:
+        """Counts a finished part; the receipt when it was the last."""
+        with self._lock:
+            self._missing -= 1
+            if self._missing or self.abandoned:
+                return None
+        crc = digest.combine_all((part.crc, part.end - part.start) for part in self._parts)
+        try:
+            self._check_md5(beat)
+        except ChecksumMismatch as error:
+            self.restart(crew, ObjectChanged(error.message, op=error.op, subject=error.subject, hint=error.hint))
+            return None
+        beat.check()
+        move_into_place(self._temporary, self.path)
+        self.leave()
+        self.context.progress.finished(self.job.subject, self.size_bytes)
+        return Receipt(
+            self.job.location.uri,
+            self.job.target,
+            self.size_bytes,
+            digest.text(crc),
+            bare_etag(self.etag),
+            self.info.version or "",
+            self.job.variable,
+        )
+
+    def _check_md5(self, beat: Beat) -> None:
+        """Where the store states an MD5, the file is read back: the parts came in no order, and an MD5 has one."""
+        if not self.info.md5_hex:
+            return
+        hasher = hashlib.md5(usedforsecurity=False)
+        for offset in range(0, self.size_bytes, _READ_BACK_BYTES):
+            with local_errors(self.path, op="read"):
+                hasher.update(os.pread(self.fd, _READ_BACK_BYTES, offset))
+            beat.touch()
+        if hasher.hexdigest() != self.info.md5_hex.lower():
+            raise ChecksumMismatch(
+                f"{self.job.subject} came with other bytes than its MD5 says",
+                op="get",
+                subject=self.job.subject,
+                hint="Something between this pod and the store alters data: check proxies, and prefer TLS.",
+            )
+
+
+class PartFetch:
+    """One range. Remembers how far it has come, so that another attempt, or another thread, goes on there."""
+
+    __slots__ = ("_file", "crc", "end", "heavy", "offset", "patience", "start")
+
+    def __init__(self, file: RangedFetch, start: int, end: int) -> None:
+        """Bytes ``start`` to ``end`` (excluded)."""
+        self._file = file
+        self.start = start
+        self.end = end
+        self.offset = start
+        self.crc = 0
+        self.heavy = False
+        self.patience: Patience = file.context.retrier.patience()
+
+    @property
+    def subject(self) -> str:
+        """The object, for messages."""
+        return self._file.job.subject
+
+    def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt | None:
+        """Fetches the range; the object's receipt when it was the last one missing."""
+        file = self._file
+        if not file.enter():
+            return None
+        try:
+            changed = file.context.retrier.call(
+                lambda: self._attempt(beat), cancel=crew, op="get", subject=file.job.location.uri, patience=self.patience
+            )
+            if changed is not None:
+                file.restart(crew, changed)
+                return None
+            with beat.lock:
+                beat.check()
+            return file.part_done(crew, beat) if not file.abandoned else None
+        except CopilotError:
+            file.abandon()
+            raise
+        finally:
+            file.leave()
+
+    def _attempt(self, beat: Beat) -> ObjectChanged | None:
+        """Reads on from where it is. A change of the object is returned: it concerns the whole, not this range."""
+        before = self.offset
+        try:
+            self._read(beat)
+        except ObjectChanged as error:
+            return error
+        except CopilotError:
+            if self.offset > before:
+                self.patience.renew(self._file.context.clock.monotonic_s())
+            raise
+        return None
+
+    def _read(self, beat: Beat) -> None:
+        file = self._file
+        location = file.job.location
+        beat.touch()
+        if self.offset == self.end:
+            return
+        with location.store.get(location.key, start=self.offset, end=self.end, if_match=file.etag) as stream:
+            if not same_object(file.info, stream.info):
+                raise ObjectChanged(f"{self.subject} changed while it was read", op="get", subject=self.subject)
+            for chunk in stream:
+                beat.touch()
+                if file.abandoned:
+                    return
+                self._write(chunk, beat)
+                file.context.progress.moved(len(chunk))
+        if self.offset != self.end:
+            raise Truncated(
+                f"A range of {self.subject} ended after {self.offset - self.start} of {self.end - self.start} bytes",
+                op="get",
+                subject=self.subject,
+            )
+
+    def _write(self, chunk: bytes | memoryview, beat: Beat) -> None:
+        if self.offset + len(chunk) > self.end:
+            raise ObjectChanged(f"A range of {self.subject} is longer than was asked for", op="get", subject=self.subject)
+        crc = digest.extend(self.crc, chunk)
+        with beat.lock:
+            beat.check()
+            try:
+                write_all_at(self._file.fd, chunk, self.offset)
+            except OSError as error:
+                raise local_error(self._file.path, error) from error
+            self.offset += len(chunk)
+            self.crc = crc

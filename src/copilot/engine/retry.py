@@ -1,0 +1,163 @@
+"""The one retry loop of the program. Adapters say what is transient; here it is decided whether and when to try again.
+
+Patience is a deadline, not a count: an attempt may follow another for as long as ``RetryPolicy.deadline_s`` after the last
+progress. Waits grow exponentially with jitter and are never shorter than what the other side asked for (``Retry-After``). A
+store that has not answered once in this process gets less patience: a wrong endpoint should not cost minutes.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, Unreachable
+from copilot.core.uri import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tenacity import RetryCallState
+
+    from copilot.core.ports import CancelToken, Clock, Log
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How patient to be.
+
+    Attributes:
+        deadline_s: seconds after the last progress in which a transient failure is tried again.
+        first_contact_s: the same for ``Unreachable`` while the store has not answered once.
+        attempts: most attempts without progress; None for no limit but the deadline.
+        content_attempts: most attempts when what fails is the content (it changed, its checksum is wrong).
+        first_wait_s: the first wait's upper bound, in seconds; doubled each time.
+        max_wait_s: a wait's upper bound, in seconds, unless the store itself asks for more.
+    """
+
+    deadline_s: float = 300.0
+    first_contact_s: float = 30.0
+    attempts: int | None = None
+    content_attempts: int = 5
+    first_wait_s: float = 0.2
+    max_wait_s: float = 20.0
+
+
+class Patience:
+    """What one piece of work has used of its policy. Travels with the work when another thread takes it over."""
+
+    __slots__ = ("attempts", "began_s", "content_failures")
+
+    def __init__(self, began_s: float) -> None:
+        """Starts whole at ``began_s`` (monotonic seconds)."""
+        self.began_s = began_s
+        self.attempts = 0
+        self.content_failures = 0
+
+    def renew(self, now_s: float) -> None:
+        """There was progress: start counting anew, except for failures of the content itself."""
+        self.began_s = now_s
+        self.attempts = 0
+
+
+class Retrier:
+    """Runs store calls, again and again where that makes sense.
+
+    Args:
+        policy: how patient to be.
+        clock: whose time deadlines and waits are in.
+        log: hears ``retry`` (warning) before each wait: op, subject, reason, error, attempt, wait_s.
+        rng: the jitter's randomness; give a seeded one for reproducible waits.
+    """
+
+    def __init__(self, policy: RetryPolicy, *, clock: Clock, log: Log, rng: random.Random | None = None) -> None:
+        """See the class."""
+        self.policy = policy
+        self._clock = clock
+        self._log = log
+        self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
+        self._answered = False
+
+    def patience(self) -> Patience:
+        """A fresh one, starting now."""
+        return Patience(self._clock.monotonic_s())
+
+    def call(self, fn: Callable[[], T], *, cancel: CancelToken, op: str, subject: str, patience: Patience | None = None) -> T:
+        """``fn()``, tried again while its ``CopilotError`` is transient and there is patience left.
+
+        ``subject`` is a URI as it is; only its public part is logged. The last error is raised as it is.
+        ``Cancelled`` or ``DeadlineExceeded`` is raised from the wait when ``cancel`` says so.
+        """
+        try:
+            result = fn()
+        except CopilotError as error:
+            if not error.transient:
+                raise
+            return self._again(fn, error, cancel=cancel, op=op, subject=subject, patience=patience or self.patience())
+        self._answered = True
+        return result
+
+    def stop(self, error: CopilotError, patience: Patience) -> bool:
+        """Counts ``error``; whether it is the last one to bear."""
+        patience.attempts += 1
+        if isinstance(error, ObjectChanged | ChecksumMismatch):
+            patience.content_failures += 1
+            if patience.content_failures >= self.policy.content_attempts:
+                return True
+        if self.policy.attempts is not None and patience.attempts >= self.policy.attempts:
+            return True
+        unknown = isinstance(error, Unreachable) and not self._answered
+        limit_s = min(self.policy.deadline_s, self.policy.first_contact_s) if unknown else self.policy.deadline_s
+        return self._clock.monotonic_s() - patience.began_s >= limit_s
+
+    def wait_s(self, error: CopilotError, patience: Patience) -> float:
+        """Seconds until the next attempt: full jitter over an exponential bound, at least what the store asked for."""
+        bound_s = min(self.policy.max_wait_s, self.policy.first_wait_s * 2 ** min(patience.attempts - 1, 16))
+        return max(self._rng.uniform(bound_s / 2, bound_s), error.retry_after_s or 0.0)
+
+    def _again(
+        self, fn: Callable[[], T], first: CopilotError, *, cancel: CancelToken, op: str, subject: str, patience: Patience
+    ) -> T:
+        from tenacity import Retrying, retry_if_exception  # noqa: PLC0415 - 50 ms nobody pays who needs no second attempt
+
+        pending: list[CopilotError] = [first]
+
+        def attempt() -> T:
+            if pending:
+                raise pending.pop()
+            result = fn()
+            self._answered = True
+            return result
+
+        def failure(state: RetryCallState) -> CopilotError:
+            error = state.outcome.exception() if state.outcome is not None else None
+            assert isinstance(error, CopilotError)  # noqa: S101 - retry_if_exception let nothing else pass
+            return error
+
+        def sleep(seconds: float) -> None:
+            cancel.wait(seconds)
+            cancel.check()
+
+        def tell(state: RetryCallState) -> None:
+            error = failure(state)
+            self._log.event(
+                "retry",
+                level="warning",
+                op=op,
+                subject=redact(subject),
+                reason=error.reason,
+                error=error.message,
+                attempt=patience.attempts,
+                wait_s=round(state.upcoming_sleep, 3),
+            )
+
+        return Retrying(
+            retry=retry_if_exception(lambda error: isinstance(error, CopilotError) and error.transient),
+            stop=lambda state: self.stop(failure(state), patience),
+            wait=lambda state: self.wait_s(failure(state), patience),
+            sleep=sleep,
+            before_sleep=tell,
+            reraise=True,
+        )(attempt)

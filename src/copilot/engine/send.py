@@ -1,0 +1,205 @@
+"""Files into objects: small ones as one request from memory, big ones streamed by the store."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from typing import TYPE_CHECKING, Final
+
+from copilot.core.errors import AlreadyExists, ChecksumMismatch, Truncated
+from copilot.core.uri import join, redact
+from copilot.core.values import Receipt
+from copilot.engine import digest
+from copilot.engine.atomic import local_errors
+from copilot.engine.context import bare_etag
+from copilot.engine.source import BytesSource, FileSource
+from copilot.engine.walk import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from copilot.core.ports import Location, ObjectInfo, Source, Stores
+    from copilot.core.values import SendSpec
+    from copilot.engine.context import Context
+    from copilot.engine.crew import Beat, Crew, Job
+
+SMALL_BYTES: Final = 1024 * 1024
+_SLOWEST_BYTES_S: Final = 16 * 1024
+_MOST_IN_FLIGHT: Final = 64 * 1024 * 1024
+
+
+def send_jobs(specs: Iterable[SendSpec], stores: Stores, context: Context) -> Iterator[Job[Receipt]]:
+    """One job an object, lazily."""
+    for spec in specs:
+        name = spec.path.name
+        if not spec.tree:
+            yield SendJob(context, stores.locate(spec.uri), str(spec.path), name, spec.variable)
+            continue
+        for path, relative in walk(str(spec.path)):
+            uri = join(spec.uri, relative) if relative != "/" else f"{spec.uri.rstrip('/')}/"
+            shown = f"{name}/{relative.lstrip('/')}"
+            if relative.endswith("/"):
+                yield WriteJob(context, stores.locate(uri), b"", shown, spec.variable)
+            else:
+                yield SendJob(context, stores.locate(uri), path, shown, spec.variable)
+
+
+def slack_s(size_bytes: int) -> float:
+    """How long a body may be on its way without a sign of life, beyond ``stall_s``: 16 KiB/s is slow, not stalled."""
+    return min(size_bytes, _MOST_IN_FLIGHT) / _SLOWEST_BYTES_S
+
+
+class _Put:
+    """What both kinds of upload have in common: one put, tried again, and its result compared with what was meant."""
+
+    __slots__ = ("_context", "_location", "_shown", "_tried", "_variable", "heavy", "patience")
+
+    def __init__(self, context: Context, location: Location, shown: str, variable: str) -> None:
+        self._context = context
+        self._location = location
+        self._shown = shown
+        self._variable = variable
+        self._tried = False
+        self.heavy = False
+        self.patience = context.retrier.patience()
+
+    @property
+    def subject(self) -> str:
+        """The object, for messages."""
+        return redact(self._location.uri)
+
+    def _put(self, source: Source, beat: Beat, *, if_absent: bool = False) -> ObjectInfo:
+        beat.touch()
+        with beat.waiting(slack_s(source.size_bytes)):
+            info = self._location.store.put(self._location.key, source, if_absent=if_absent)
+        beat.touch()
+        if info.size_bytes is not None and info.size_bytes != source.size_bytes:
+            raise Truncated(
+                f"{self.subject} was sent with {source.size_bytes} bytes and has {info.size_bytes}",
+                op="put",
+                subject=self.subject,
+            )
+        return info
+
+    def _check_content(self, data: bytes, info: ObjectInfo, beat: Beat) -> None:
+        """Compares with the MD5 the store gives away; where that says no, with the object itself."""
+        context, store = self._context, self._location.store
+        stated = context.trust.md5_of(store, info)
+        if stated is None or stated == hashlib.md5(data, usedforsecurity=False).hexdigest():
+            return
+        if self._read_back(data, beat):
+            context.trust.doubt(store)
+            context.log.event("etag.is_no_digest", level="debug", subject=self.subject)
+            return
+        raise ChecksumMismatch(
+            f"{self.subject} arrived with other bytes than were sent",
+            op="put",
+            subject=self.subject,
+            hint="Something between this pod and the store alters data: check proxies, and prefer TLS.",
+        )
+
+    def _read_back(self, data: bytes, beat: Beat) -> bool:
+        """Whether the object's content is ``data``."""
+        at = 0
+        with self._location.store.get(self._location.key) as stream:
+            for chunk in stream:
+                beat.touch()
+                if data[at : at + len(chunk)] != chunk:
+                    return False
+                at += len(chunk)
+        return at == len(data)
+
+    def _receipt(self, size_bytes: int, crc: int, info: ObjectInfo) -> Receipt:
+        self._context.progress.finished(self.subject, size_bytes)
+        return Receipt(
+            self._location.uri,
+            self._shown,
+            size_bytes,
+            digest.text(crc),
+            bare_etag(info.etag),
+            info.version or "",
+            self._variable,
+        )
+
+
+class SendJob(_Put):
+    """One file. Heavy when it is too big to be held in memory: the store streams it, and few do so at once."""
+
+    __slots__ = ("_path", "_planned")
+
+    def __init__(self, context: Context, location: Location, path: str, shown: str, variable: str) -> None:
+        """``shown`` is the receipt's path."""
+        super().__init__(context, location, shown, variable)
+        self._path = path
+        self._planned = False
+        with local_errors(path, op="read"):
+            self.heavy = os.stat(path).st_size > SMALL_BYTES  # noqa: PTH116 - for every file of a tree
+
+    def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt:
+        """Uploads it."""
+        return self._context.retrier.call(
+            lambda: self._attempt(beat), cancel=crew, op="put", subject=self._location.uri, patience=self.patience
+        )
+
+    def _attempt(self, beat: Beat) -> Receipt:
+        def moved(size_bytes: int) -> None:
+            beat.touch()
+            self._context.progress.moved(size_bytes)
+
+        source = FileSource(self._path, moved)
+        try:
+            size_bytes = source.size_bytes
+            if not self._planned:
+                self._planned = True
+                self._context.progress.planned(1, size_bytes)
+            if size_bytes <= SMALL_BYTES:
+                return self._small(source, beat)
+            info = self._put(source, beat)
+            source.check()
+            return self._receipt(size_bytes, source.crc(), info)
+        finally:
+            source.close()
+
+    def _small(self, source: FileSource, beat: Beat) -> Receipt:
+        data = source.read_all()
+        source.check()
+        info = self._put(BytesSource(data), beat)
+        self._check_content(data, info, beat)
+        self._context.progress.moved(len(data))
+        return self._receipt(len(data), digest.extend(0, data), info)
+
+
+class WriteJob(_Put):
+    """A value in memory: a marker object, a document."""
+
+    __slots__ = ("_data", "_if_absent")
+
+    def __init__(
+        self, context: Context, location: Location, data: bytes, shown: str, variable: str = "", *, if_absent: bool = False
+    ) -> None:
+        """``if_absent``: only when nothing is there."""
+        super().__init__(context, location, shown, variable)
+        self._data = data
+        self._if_absent = if_absent
+
+    def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt:
+        """Writes it."""
+        self._context.progress.planned(1, len(self._data))
+        return self._context.retrier.call(
+            lambda: self._attempt(beat), cancel=crew, op="put", subject=self._location.uri, patience=self.patience
+        )
+
+    def _attempt(self, beat: Beat) -> Receipt:
+        data = self._data
+        again, self._tried = self._tried, True
+        try:
+            info = self._put(BytesSource(data), beat, if_absent=self._if_absent)
+        except AlreadyExists:
+            # The answer to an earlier attempt may have been lost: then the object that is there is ours.
+            if not again or not self._read_back(data, beat):
+                raise
+            info = self._location.store.head(self._location.key)
+        else:
+            self._check_content(data, info, beat)
+        self._context.progress.moved(len(data))
+        return self._receipt(len(data), digest.extend(0, data), info)

@@ -1,0 +1,181 @@
+"""Moves bytes. ``Transfer`` is all that the use-cases see of the engine: fetch, send, read, write.
+
+Four promises, whatever moves: what a receipt says has been counted and checked; memory does not grow with size or number; the
+first error that is not worth another try stops everything and is the one raised; when the caller's ``CancelToken`` ends, so
+does the transfer, within a second and without leaving a temporary file.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypeVar
+
+from copilot.core.errors import BadInputs, InternalError, Truncated
+from copilot.core.uri import redact
+from copilot.engine.atomic import make_directory, remove_tree
+from copilot.engine.context import Context
+from copilot.engine.crew import Crew
+from copilot.engine.fetch import fetch_jobs
+from copilot.engine.retry import Retrier
+from copilot.engine.send import WriteJob, send_jobs
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from copilot.core.ports import CancelToken, Clock, Location, Log, Progress, Stores
+    from copilot.core.values import FetchSpec, Receipt, SendSpec
+    from copilot.engine.budget import Limits
+    from copilot.engine.crew import Beat, Job
+
+_R = TypeVar("_R")
+_HEAVY_BYTES = 32 * 1024 * 1024  # what a store may hold for one streamed upload
+
+
+class Transfer:
+    """The engine.
+
+    Args:
+        stores: opens URIs.
+        limits: what may be used (``Limits.detect()``).
+        clock: whose time deadlines, waits and silences are in.
+        log: hears ``retry``, ``stalled``, ``object.changed``.
+        progress: hears of every chunk and object.
+        rng: the jitter's randomness; None for the system's.
+    """
+
+    def __init__(
+        self, stores: Stores, *, limits: Limits, clock: Clock, log: Log, progress: Progress, rng: random.Random | None = None
+    ) -> None:
+        """See the class."""
+        self._stores = stores
+        self._limits = limits
+        retrier = Retrier(limits.retry, clock=clock, log=log, rng=rng)
+        self._context = Context(limits, clock, log, progress, retrier)
+
+    def fetch(self, specs: Iterable[FetchSpec], root: Path, cancel: CancelToken) -> Iterator[Receipt]:
+        """Brings everything below ``root`` and yields a receipt for each object, in the order they arrive.
+
+        A tree is what is below ``uri/`` (``a`` never means ``ab/``); its marker objects ``x/`` become empty directories, and a
+        tree without objects an empty directory. ``Receipt.path`` is relative to ``root``. Files appear under their names whole;
+        until then they are in a hidden directory of ``root`` that is gone at the end, however it ends.
+
+        Raises:
+            UnsafePath: a key that would be written outside, or is a file and a directory at once.
+            StoreError: what the store said last, when trying again is of no use or has taken too long.
+            LocalError: the disk is full, or cannot be written.
+            Interrupted: ``cancel`` said so.
+        """
+        context = self._context.below(str(root))
+        make_directory(context.scratch)
+        try:
+            crew = self._crew(fetch_jobs(specs, self._stores, context, cancel), cancel)
+            yield from crew.results()
+        finally:
+            remove_tree(root / context.scratch.rpartition("/")[2])
+
+    def send(self, specs: Iterable[SendSpec], cancel: CancelToken) -> Iterator[Receipt]:
+        """Uploads everything and yields a receipt for each object, in the order they arrive.
+
+        ``Receipt.path`` begins with the name of the spec's own path: ``model/weights.bin`` for a tree ``/out/model``. Empty
+        directories become marker objects.
+
+        Raises:
+            UnreadableOutput: a link that leads out, a device, a name that is no UTF-8.
+            ObjectChanged: a file that did not stand still for several attempts.
+            StoreError, LocalError, Interrupted: as for ``fetch``.
+        """
+        yield from self._crew(send_jobs(specs, self._stores, self._context), cancel).results()
+
+    def read(self, uri: str, cancel: CancelToken, *, max_bytes: int | None = None) -> bytes:
+        """One object's whole content.
+
+        Args:
+            uri: the object.
+            cancel: when to stop.
+            max_bytes: more than this is refused before it is read; None for ``Limits.max_read_bytes``.
+
+        Raises:
+            BadInputs: the object is larger than ``max_bytes``.
+            StoreError, Interrupted: as for ``fetch``.
+        """
+        limit = self._limits.max_read_bytes if max_bytes is None else max_bytes
+        return self._one(_ReadJob(self._context, self._stores.locate(uri), limit), cancel)
+
+    def write(self, uri: str, data: bytes, cancel: CancelToken, *, if_absent: bool = False) -> Receipt:
+        """One object with ``data`` as its content, in one put.
+
+        Args:
+            uri: the object.
+            data: its whole content.
+            cancel: when to stop.
+            if_absent: only when nothing is there. An object that an earlier attempt of this very call wrote is no obstacle.
+
+        Raises:
+            AlreadyExists: ``if_absent``, and something else is there.
+            StoreError, Interrupted: as for ``fetch``.
+        """
+        location = self._stores.locate(uri)
+        return self._one(WriteJob(self._context, location, data, redact(uri).rpartition("/")[2], if_absent=if_absent), cancel)
+
+    def _one(self, job: Job[_R], cancel: CancelToken) -> _R:
+        for result in self._crew(iter((job,)), cancel).results():
+            return result
+        raise InternalError("A transfer ended without a result", op="transfer", subject=job.subject)
+
+    def _crew(self, jobs: Iterator[Job[_R]], cancel: CancelToken) -> Crew[_R]:
+        return Crew(
+            jobs,
+            limits=self._limits,
+            heavy_slots=max(1, self._limits.memory_bytes // _HEAVY_BYTES),
+            retrier=self._context.retrier,
+            clock=self._context.clock,
+            cancel=cancel,
+            log=self._context.log,
+        )
+
+
+class _ReadJob:
+    """An object into memory."""
+
+    __slots__ = ("_context", "_limit", "_location", "heavy", "patience")
+
+    def __init__(self, context: Context, location: Location, limit: int) -> None:
+        self._context = context
+        self._location = location
+        self._limit = limit
+        self.heavy = False
+        self.patience = context.retrier.patience()
+
+    @property
+    def subject(self) -> str:
+        """The object, for messages."""
+        return redact(self._location.uri)
+
+    def run(self, crew: Crew[bytes], beat: Beat) -> bytes:
+        """Reads it."""
+        return self._context.retrier.call(
+            lambda: self._attempt(beat), cancel=crew, op="get", subject=self._location.uri, patience=self.patience
+        )
+
+    def _attempt(self, beat: Beat) -> bytes:
+        beat.touch()
+        held = bytearray()
+        with self._location.store.get(self._location.key) as stream:
+            size_bytes = stream.info.size_bytes
+            if size_bytes is not None and size_bytes > self._limit:
+                raise self._too_large(f"has {size_bytes} bytes")
+            for chunk in stream:
+                beat.touch()
+                held += chunk
+                if len(held) > self._limit:
+                    raise self._too_large("goes on")
+        if size_bytes is not None and len(held) != size_bytes:
+            raise Truncated(f"{self.subject} has {size_bytes} bytes and {len(held)} came", op="get", subject=self.subject)
+        self._context.progress.moved(len(held))
+        return bytes(held)
+
+    def _too_large(self, what: str) -> BadInputs:
+        return BadInputs(
+            f"{self.subject} {what} and {self._limit} is the most that is read into memory", op="get", subject=self.subject
+        )
