@@ -11,16 +11,17 @@ import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from copilot.control_plane.executors.processes.log_files import LogWriter
 from copilot.control_plane.executors.processes.mounts import Mount, host_path, rewritten
 from copilot.control_plane.executors.processes.sandbox import FULL, Sandbox
 
 if TYPE_CHECKING:
-    from copilot.control_plane.executors.processes.memory_cgroup import MemoryCgroup
-    from copilot.control_plane.executors.processes.loop import Loop
     from pathlib import Path
+
+    from copilot.control_plane.executors.processes.loop import Loop
+    from copilot.control_plane.executors.processes.memory_cgroup import MemoryCgroup
 
 _INFO_S: Final = 10.0
 _BLOCK_BYTES: Final = 64 * 1024

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from typing import Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from pathlib import Path
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 LONGEST_PIECE_BYTES: Final = 16 * 1024
 TAIL_BYTES: Final = 2048

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.executors.processes.container_state import Now
 from copilot.control_plane.executors.processes.expansion import Command, ConfigError, ObjectData, container_command
@@ -25,9 +25,10 @@ from copilot.control_plane.executors.processes.status import StatusStyle, pod_st
 from copilot.control_plane.executors.processes.volumes import prepare_volumes, remove_memory
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from copilot.control_plane.executors.processes.loop import Loop, Timer
     from copilot.control_plane.executors.processes.sandbox import Sandbox
-    from pathlib import Path
 
 MAX_MESSAGE_BYTES: Final = 4096
 TERMINATION_LOG: Final = "/dev/termination-log"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.executors.processes.container_state import ENDED, RUNNING, ContainerState, Ended
 from copilot.control_plane.executors.processes.machine import DEADLINE, PodMachine

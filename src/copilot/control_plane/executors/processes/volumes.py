@@ -6,7 +6,7 @@ import contextlib
 import os
 import shutil
 from pathlib import Path, PurePosixPath
-from typing import Any, Final, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.executors.processes.expansion import ConfigError, ObjectData, field_value
 

@@ -1,0 +1,339 @@
+"""PodApi on this machine: each pod is a directory and a small detached supervisor; no cluster, no daemon, no image.
+
+A server that is killed and started again finds its pods where they were: the supervisors went on without it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import select
+import shutil
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, Self
+
+import copilot
+from copilot.control_plane.executors.processes.log_files import read_log
+from copilot.control_plane.executors.processes.lost import lost_status
+from copilot.control_plane.executors.processes.records import Listeners, PodRecord, write_whole
+from copilot.control_plane.executors.processes.sandbox import FULL, Sandbox, find_sandbox
+from copilot.control_plane.executors.processes.status import TERMINAL, rfc3339
+from copilot.control_plane.executors.processes.volumes import memory_directory, remove_memory
+from copilot.core.errors import PodExists, PodNotFound, PodRefused
+from copilot.core.ports import CancelToken, PodApi
+
+FINALIZER: Final = "copilot.dev/outcome"
+INITIAL_EVENTS_END: Final = {"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}
+LOOK_AROUND_S: Final = 2.0
+_STARTING_S: Final = 10.0
+_FOLLOW_S: Final = 0.05
+_PROGRAM: Final = (
+    "import sys; sys.path.insert(0, {source!r}); "
+    "from copilot.control_plane.executors.processes.supervisor import main; sys.exit(main())"
+)
+
+Pod = Mapping[str, Any]
+Event = tuple[str, Pod]
+
+
+class ProcessExecutor(PodApi):
+    """Runs pods as processes.
+
+    Args:
+        root: the directory of everything it keeps; one executor's pods survive it there.
+        sandbox: how processes are shut in; found out when not given.
+        path: the ``PATH`` of containers; by default the server's own, with its Python's directory first.
+        require_images: refuse pods instead of running their commands without their image.
+        limits: enforce memory limits where this machine permits.
+
+    Threads: safe from any; one thread of its own listens to the supervisors.
+    """
+
+    def __init__(
+        self, root: Path, *, sandbox: Sandbox | None = None, path: str = "", require_images: bool = False, limits: bool = True
+    ) -> None:
+        """Finds the pods that are there and listens."""
+        self._root = root.resolve()
+        (self._root / "pods").mkdir(parents=True, exist_ok=True)
+        (self._root / "new").mkdir(exist_ok=True)
+        self.sandbox = sandbox or find_sandbox()
+        self._base_env = {
+            "PATH": path or os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))),
+            "LANG": os.environ.get("LANG", "C.UTF-8"),
+        }
+        self._require_images, self._limits = require_images, limits
+        self._lock = threading.RLock()
+        self._seen: dict[tuple[str, str], Pod] = {}
+        self._watchers: dict[str, list[queue.SimpleQueue[Event]]] = {}
+        self._supervisors: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._born: dict[tuple[str, str], float] = {}
+        self._listeners = Listeners(self._root / "listeners")
+        self._pipe_name = uuid.uuid4().hex
+        self._pipe = self._listeners.open(self._pipe_name)
+        self._woken, self._waker = os.pipe2(os.O_CLOEXEC)
+        self._closed = False
+        self._look_around()
+        self._thread = threading.Thread(target=self._listen, name="process-executor", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stops listening. The pods go on."""
+        if self._closed:
+            return
+        self._closed = True
+        os.write(self._waker, b"\0")
+        self._thread.join()
+        self._listeners.close(self._pipe_name)
+        for descriptor in (self._pipe, self._woken, self._waker):
+            os.close(descriptor)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    # --- PodApi ----------------------------------------------------------------------------------------------------
+
+    def create(self, manifest: Pod, *, secrets: Sequence[Pod] = ()) -> Pod:
+        """See the port. A new pod's supervisor is on its way when this returns."""
+        metadata = manifest.get("metadata") or {}
+        namespace, name = str(metadata.get("namespace") or "default"), str(metadata.get("name") or "")
+        self._refuse_what_cannot_run(manifest, name)
+        uid = str(uuid.uuid4())
+        created = {"uid": uid, "namespace": namespace, "creationTimestamp": rfc3339(time.time(), precise=True)}
+        pod = {"apiVersion": "v1", "kind": "Pod", **manifest, "metadata": {**metadata, **created}}
+        new, place = self._root / "new" / uid, self._root / "pods" / namespace / name
+        new.mkdir()
+        place.parent.mkdir(exist_ok=True)
+        write_whole(new / "pod.json", pod)
+        if secrets:
+            objects = _objects(pod)
+            objects.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(objects, list(secrets), 0o600)  # type: ignore[arg-type]  # a list is JSON as well
+        try:
+            new.rename(place)
+        except OSError as cause:
+            shutil.rmtree(new, ignore_errors=True)
+            remove_memory(pod)
+            raise PodExists(f"a pod named {name} is there already", op="create", subject=f"{namespace}/{name}") from cause
+        self._supervise(place, pod)
+        self._look(namespace, name)
+        return self.get(namespace, name)
+
+    def get(self, namespace: str, name: str) -> Pod:
+        """See the port."""
+        pod = self._record(namespace, name).read()
+        if pod is None:
+            raise PodNotFound(f"there is no pod named {name}", op="get", subject=f"{namespace}/{name}")
+        return pod
+
+    def watch(self, namespace: str, cancel: CancelToken) -> Iterator[Event]:
+        """See the port."""
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        with self._lock:
+            for (of, _), pod in sorted(self._seen.items()):
+                if of == namespace:
+                    events.put(("ADDED", pod))
+            events.put(("BOOKMARK", INITIAL_EVENTS_END))
+            self._watchers.setdefault(namespace, []).append(events)
+        try:
+            while not cancel.cancelled and not self._closed:
+                with contextlib.suppress(queue.Empty):
+                    yield events.get(timeout=min(0.2, cancel.remaining_s() or 0.2))
+        finally:
+            with self._lock:
+                self._watchers[namespace].remove(events)
+
+    def logs(
+        self, namespace: str, name: str, container: str, *, follow: bool, cancel: CancelToken, timestamps: bool = False
+    ) -> Iterator[bytes]:
+        """See the port."""
+        pod = self.get(namespace, name)
+        attempt = _container_status(pod, container).get("restartCount", 0)
+        file = self._record(namespace, name).directory / "logs" / container / f"{attempt}.log"
+
+        def more() -> bool:
+            if not follow or cancel.cancelled:
+                return False
+            try:
+                now = _container_status(self.get(namespace, name), container)
+            except PodNotFound:
+                return False
+            over = "terminated" in now.get("state", {}) or now.get("restartCount", 0) != attempt
+            return not over and not self._over(namespace, name) and not cancel.wait(_FOLLOW_S)
+
+        return read_log(file, timestamps=timestamps, more=more)
+
+    def delete(self, namespace: str, name: str, *, grace_s: float) -> None:
+        """See the port."""
+        with self._lock:
+            record = self._record(namespace, name)
+            pod = record.read()
+            if pod is None:
+                return
+            known = record.deletion()
+            if known is None or grace_s < known["deletionGracePeriodSeconds"]:
+                at = known["deletionTimestamp"] if known else rfc3339(time.time(), precise=True)
+                write_whole(
+                    record.directory / "deletion.json", {"deletionTimestamp": at, "deletionGracePeriodSeconds": grace_s}
+                )
+            record.poke()
+        self._look(namespace, name)
+
+    def release(self, namespace: str, name: str) -> None:
+        """See the port."""
+        record = self._record(namespace, name)
+        pod = record.read()
+        if pod is None:
+            return
+        record.release()
+        if pod["status"].get("phase") in TERMINAL:
+            self.delete(namespace, name, grace_s=0)
+        else:
+            self._look(namespace, name)
+
+    # --- what people should know --------------------------------------------------------------------------------------
+
+    def notes(self, manifest: Pod) -> list[str]:
+        """What of this pod is not as on a cluster here, a sentence each: for the run's events."""
+        spec = manifest["spec"]
+        images = sorted({str(each.get("image")) for each in spec["containers"]})
+        said = [f"The image {image} is not used: the command runs as it stands on this machine." for image in images]
+        if self.sandbox.mode != FULL:
+            said.append(f"Processes are not isolated fully here (mode {self.sandbox.mode}): install bubblewrap.")
+        return said
+
+    # --- inside ---------------------------------------------------------------------------------------------------------
+
+    def _refuse_what_cannot_run(self, manifest: Pod, name: str) -> None:
+        containers = (manifest.get("spec") or {}).get("containers")
+        if not name or "/" in name or name.startswith(".") or not containers:
+            raise PodRefused("the manifest is no pod: it needs metadata.name and spec.containers", op="create", subject=name)
+        if self._require_images:
+            raise PodRefused(
+                "this executor runs commands without their image, and images are required",
+                op="create",
+                subject=name,
+                hint="Use the Kubernetes executor, or start the server without --require-images.",
+            )
+
+    def _record(self, namespace: str, name: str) -> PodRecord:
+        return PodRecord(self._root / "pods" / namespace / name)
+
+    def _over(self, namespace: str, name: str) -> bool:
+        pod = self._record(namespace, name).read()
+        return pod is None or pod["status"].get("phase") in TERMINAL
+
+    def _supervise(self, place: Path, pod: Pod) -> None:
+        told = {
+            "directory": str(place),
+            "root": str(self._root),
+            "objects": str(_objects(pod)),
+            "sandbox": [self.sandbox.mode, self.sandbox.bubblewrap],
+            "base_env": self._base_env,
+            "limits": self._limits,
+        }
+        program = _PROGRAM.format(source=str(Path(copilot.__file__).parent.parent))
+        with (place / "supervisor.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-I", "-S", "-c", program, json.dumps(told)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={"PATH": self._base_env["PATH"]},
+                cwd="/",
+                start_new_session=True,
+            )
+        key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
+        with self._lock:
+            self._supervisors[key] = process
+            self._born[key] = time.monotonic()
+
+    def _listen(self) -> None:
+        rest, next_look = b"", time.monotonic() + LOOK_AROUND_S
+        while not self._closed:
+            ready, _, _ = select.select([self._pipe, self._woken], [], [], max(0.0, next_look - time.monotonic()))
+            if self._pipe in ready:
+                with contextlib.suppress(BlockingIOError):
+                    *lines, rest = (rest + os.read(self._pipe, 65536)).split(b"\n")
+                    for line in dict.fromkeys(lines):
+                        namespace, _, name = line.decode().partition("/")
+                        self._look(namespace, name)
+            if time.monotonic() >= next_look:
+                self._look_around()
+                next_look = time.monotonic() + LOOK_AROUND_S
+
+    def _look_around(self) -> None:
+        """Everything there is: what was missed, supervisors that died, pods made by a server that died at once after."""
+        found = {(each.parent.name, each.name) for each in (self._root / "pods").glob("*/*")}
+        for namespace, name in found | set(self._seen):
+            self._look(namespace, name, check_supervisor=True)
+
+    def _look(self, namespace: str, name: str, *, check_supervisor: bool = False) -> None:
+        key, record = (namespace, name), self._record(namespace, name)
+        with self._lock:
+            pod = record.read()
+            if pod is not None and pod["status"].get("phase") in TERMINAL:
+                supervisor = self._supervisors.get(key)
+                if supervisor is not None and supervisor.poll() is not None:
+                    del self._supervisors[key]
+                if pod["metadata"].get("deletionTimestamp") and not pod["metadata"].get("finalizers"):
+                    self._remove(key, record, pod)
+                    return
+            elif pod is not None and check_supervisor:
+                self._check_supervisor(key, record, pod)
+                pod = record.read()
+            before = self._seen.get(key)
+            if pod is None:
+                if before is not None:
+                    del self._seen[key]
+                    self._tell(namespace, "DELETED", before)
+            elif before is None or before["metadata"]["resourceVersion"] != pod["metadata"]["resourceVersion"]:
+                self._seen[key] = pod
+                self._tell(namespace, "ADDED" if before is None else "MODIFIED", pod)
+
+    def _check_supervisor(self, key: tuple[str, str], record: PodRecord, pod: Pod) -> None:
+        process = self._supervisors.get(key)
+        young = time.monotonic() - self._born.get(key, -_STARTING_S) < _STARTING_S
+        if (process is not None and process.poll() is None and young) or record.supervised():
+            return
+        if not (record.directory / "status.json").exists():
+            self._supervise(record.directory, pod)
+            return
+        fresh = record.read()
+        if fresh is not None and fresh["status"].get("phase") not in TERMINAL:
+            record.write_status(lost_status(fresh, time.time()))
+            remove_memory(pod)
+
+    def _remove(self, key: tuple[str, str], record: PodRecord, pod: Pod) -> None:
+        trash = self._root / "new" / uuid.uuid4().hex
+        with contextlib.suppress(OSError):
+            record.directory.rename(trash)
+        remove_memory(pod)
+        shutil.rmtree(trash, ignore_errors=True)
+        self._seen.pop(key, None)
+        self._born.pop(key, None)
+        self._tell(key[0], "DELETED", pod)
+
+    def _tell(self, namespace: str, kind: str, pod: Pod) -> None:
+        for events in self._watchers.get(namespace, ()):
+            events.put((kind, pod))
+
+
+def _container_status(pod: Pod, container: str) -> Pod:
+    statuses = [*pod["status"].get("initContainerStatuses", ()), *pod["status"].get("containerStatuses", ())]
+    return next((each for each in statuses if each["name"] == container), {})
+
+
+def _objects(pod: Pod) -> Path:
+    """Where the Secrets that came with a pod wait for its supervisor: in memory, never on disk."""
+    return memory_directory(str(pod["metadata"]["uid"])) / ".objects.json"

@@ -1,0 +1,159 @@
+"""A pod of the process executor on disk: who may write what, and how changes are told to whoever listens.
+
+``pod.json`` is written once, by the executor. ``status.json`` is written by the pod's supervisor, ``deletion.json`` by the
+executor, each as a whole. ``lock`` is held by the supervisor while it lives, ``control`` is its mailbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+POKE: Final = b"poke\n"
+
+
+@dataclass(frozen=True, slots=True)
+class PodRecord:
+    """One pod's directory."""
+
+    directory: Path
+
+    def read(self) -> dict[str, Any] | None:
+        """The whole pod as the API shows it, or None where there is none (any more)."""
+        pod = _read(self.directory / "pod.json")
+        if pod is None:
+            return None
+        deletion = _read(self.directory / "deletion.json")
+        status = _read(self.directory / "status.json")
+        metadata = {**pod["metadata"], **({"finalizers": []} if self._released() else {})}
+        metadata["resourceVersion"] = str(self.version())
+        if deletion is not None:
+            metadata["deletionTimestamp"] = deletion["deletionTimestamp"]
+            metadata["deletionGracePeriodSeconds"] = deletion["deletionGracePeriodSeconds"]
+        return {**pod, "metadata": metadata, "status": status or {"phase": "Pending"}}
+
+    def version(self) -> int:
+        """A number that grows with each change."""
+        newest = 0
+        for name in ("pod.json", "status.json", "deletion.json", "released"):
+            with contextlib.suppress(OSError):
+                newest = max(newest, (self.directory / name).stat().st_mtime_ns)
+        return newest
+
+    def write_status(self, status: Mapping[str, Any]) -> None:
+        """The supervisor's word."""
+        write_whole(self.directory / "status.json", status)
+
+    def deletion(self) -> dict[str, Any] | None:
+        """When and with how much grace it was deleted, or None."""
+        return _read(self.directory / "deletion.json")
+
+    def release(self) -> None:
+        """The finalizers are off."""
+        (self.directory / "released").touch()
+
+    def _released(self) -> bool:
+        return (self.directory / "released").exists()
+
+    def lock(self) -> int | None:
+        """The supervisor's lock as an open file, or None where another holds it."""
+        descriptor = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+    def supervised(self) -> bool:
+        """A supervisor lives."""
+        try:
+            descriptor = self.lock()
+        except FileNotFoundError:
+            return False
+        if descriptor is None:
+            return True
+        os.close(descriptor)
+        return False
+
+    def open_mailbox(self) -> int:
+        """The supervisor's end of the mailbox; it never sees an end of file."""
+        path = self.directory / "control"
+        with contextlib.suppress(FileExistsError):
+            os.mkfifo(path, 0o600)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def poke(self) -> None:
+        """Tells the supervisor to look at ``deletion.json``; nobody there is no error."""
+        _write_pipe(self.directory / "control", POKE)
+
+
+def write_whole(path: Path, value: Mapping[str, Any], mode: int = 0o644) -> None:
+    """A JSON file that appears whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    descriptor = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, mode)
+    with os.fdopen(descriptor, "w") as file:
+        json.dump(value, file)
+    new.replace(path)
+
+
+class Listeners:
+    """Pipes in one directory, one for each process that wants to hear of changes."""
+
+    def __init__(self, directory: Path) -> None:
+        """See the class."""
+        self.directory = directory
+
+    def tell(self, namespace: str, name: str) -> None:
+        """Something about this pod changed. A pipe that is full is left: its reader looks at everything now and then."""
+        for pipe in self._pipes():
+            if not _write_pipe(pipe, f"{namespace}/{name}\n".encode()):
+                with contextlib.suppress(OSError):
+                    pipe.unlink()
+
+    def open(self, name: str) -> int:
+        """A new pipe's reading end."""
+        self.directory.mkdir(parents=True, exist_ok=True)
+        path = self.directory / name
+        os.mkfifo(path, 0o600)
+        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+
+    def close(self, name: str) -> None:
+        """No more."""
+        with contextlib.suppress(OSError):
+            (self.directory / name).unlink()
+
+    def _pipes(self) -> Iterator[Path]:
+        with contextlib.suppress(OSError):
+            yield from self.directory.iterdir()
+
+
+def _write_pipe(path: Path, data: bytes) -> bool:
+    """False when nobody reads there."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        return error.errno not in {errno.ENXIO, errno.ENOENT}
+    try:
+        with contextlib.suppress(BlockingIOError):
+            os.write(descriptor, data)
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        found: dict[str, Any] = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return found
