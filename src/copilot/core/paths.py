@@ -86,13 +86,13 @@ def _refusal(path: str, reason: str, *, what: str = "name") -> UnsafePath:
 class PathTree:
     """The paths that will be written, so that none is a file and a directory at once, or a file twice.
 
-    Memory grows with the number of paths added: for the planned files and a listing's directories, not for every object of a
-    large tree (there, the file system itself says that a name is taken).
+    Memory grows with the number of paths added: one for each planned file and tree, not for every object of a tree (there, the
+    file system itself says that a name is taken).
     """
 
     def __init__(self) -> None:
         """Empty: nothing is taken."""
-        self._files: dict[str, str] = {}
+        self._taken: dict[str, tuple[str, str]] = {}  # path -> (owner, what it is)
         self._directories: dict[str, str] = {}
 
     def add_file(self, path: str, owner: str) -> None:
@@ -101,33 +101,48 @@ class PathTree:
         Raises:
             UnsafePath: the path is taken.
         """
-        if path in self._files:
-            raise self._taken(path, owner, self._files[path], "a file")
-        if path in self._directories:
-            raise self._taken(path, owner, self._directories[path], "a directory")
-        self._add_parents(path, owner)
-        self._files[path] = owner
+        self._claim(path, owner, "a file")
+
+    def add_tree(self, path: str, owner: str) -> None:
+        """Claims ``path`` and everything below it.
+
+        Raises:
+            UnsafePath: the path is taken, or something below it is.
+        """
+        self._claim(path, owner, "a directory")
 
     def add_directory(self, path: str, owner: str) -> None:
-        """Claims ``path`` as a directory; several owners may share one."""
-        if path in self._files:
-            raise self._taken(path, owner, self._files[path], "a file")
+        """Claims ``path`` as a directory; several owners may share one.
+
+        Raises:
+            UnsafePath: a file or a tree is there.
+        """
+        if path in self._taken:
+            raise self._refusal(path, owner, *self._taken[path])
         self._add_parents(path, owner)
         self._directories.setdefault(path, owner)
+
+    def _claim(self, path: str, owner: str, kind: str) -> None:
+        if path in self._taken:
+            raise self._refusal(path, owner, *self._taken[path])
+        if path in self._directories:
+            raise self._refusal(path, owner, self._directories[path], "a directory")
+        self._add_parents(path, owner)
+        self._taken[path] = (owner, kind)
 
     def _add_parents(self, path: str, owner: str) -> None:
         position = path.rfind("/")
         while position > 0:
             parent = path[:position]
-            if parent in self._files:
-                raise self._taken(parent, owner, self._files[parent], "a file")
+            if parent in self._taken:
+                raise self._refusal(parent, owner, *self._taken[parent])
             if parent in self._directories:
                 return
             self._directories[parent] = owner
             position = path.rfind("/", 0, position)
 
     @staticmethod
-    def _taken(path: str, owner: str, holder: str, kind: str) -> UnsafePath:
+    def _refusal(path: str, owner: str, holder: str, kind: str) -> UnsafePath:
         return UnsafePath(
             f"'{path}' is wanted by {owner} and is already {kind} of {holder}",
             op="plan",

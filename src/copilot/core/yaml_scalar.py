@@ -1,0 +1,261 @@
+"""One string as a YAML scalar: which style it needs, and its text with folds and escapes. See ``yaml_text`` for the sources."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from copilot.core.gotext import parse_float
+
+_BEST_WIDTH: Final = 80
+_SIMPLE_KEY_BYTES: Final = 128
+_BREAKS: Final = "\r\n\x85\u2028\u2029"
+_BLANKS: Final = f" \t{_BREAKS}"
+_FIRST_FORBIDDEN: Final = frozenset("#,[]{}&*!|>'\"%@`")
+
+_ESCAPES: Final = {
+    "\0": "0",
+    "\x07": "a",
+    "\x08": "b",
+    "\t": "t",
+    "\n": "n",
+    "\x0b": "v",
+    "\x0c": "f",
+    "\r": "r",
+    "\x1b": "e",
+    '"': '"',
+    "\\": "\\",
+    "\x85": "N",
+    "\xa0": "_",
+    "\u2028": "L",
+    "\u2029": "P",
+}
+
+# Words YAML 1.1 reads as something else than a string.
+_WORDS: Final = frozenset(
+    word
+    for lower in ("y", "yes", "true", "on", "n", "no", "false", "off", "null")
+    for word in (lower, lower.capitalize(), lower.upper())
+) | frozenset(["~", ".nan", ".NaN", ".NAN"] + [sign + word for sign in ("", "+", "-") for word in (".inf", ".Inf", ".INF")])
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_BASE_60 = re.compile(r"[-+]?[0-9][0-9_]*(?::[0-5]?[0-9])+(?:\.[0-9_]*)?")
+_INTEGERS = (
+    (re.compile(r"[-+]?0[xX]([0-9a-fA-F]+)"), 16),
+    (re.compile(r"[-+]?0[oO]?([0-7]+)"), 8),
+    (re.compile(r"[-+]?0[bB]([01]+)"), 2),
+    (re.compile(r"[-+]?([1-9][0-9]*|0)"), 10),
+)
+_TIME = re.compile(
+    r"(?P<y>[0-9]{4})-(?P<m>[0-9]{1,2})-(?P<d>[0-9]{1,2})"
+    r"(?:(?P<sep>[Tt ])(?P<H>[0-9]{1,2}):(?P<M>[0-9]{1,2}):(?P<S>[0-9]{1,2})(?:[.,][0-9]+)?(?P<zone>Z|[+-][0-9]{2}:[0-9]{2})?)?"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A scalar's text, and the column its last line ends in."""
+
+    text: str
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """What a string's characters allow."""
+
+    plain: bool
+    single: bool
+    block: bool
+
+
+def is_simple_key(text: str) -> bool:
+    """Whether the text can stand before a ``:`` on one line (else it is written after a ``?``)."""
+    return len(text.encode("utf-8", "surrogatepass")) <= _SIMPLE_KEY_BYTES and not any(c in _BREAKS for c in text)
+
+
+def scalar(text: str, *, column: int, indent: int, key: bool) -> Placed:
+    """The text in the style it needs, begun in ``column``; further lines are indented by ``indent``; a ``key`` never folds."""
+    shape = _shape_of(text)
+    if "\n" in text and shape.block and not key:
+        return _literal(text, indent)
+    if "\n" not in text and not _reads_as_a_string(text):
+        return _double_quoted(text, column, indent, fold=not key)
+    if shape.plain and "\n" not in text:
+        return _folded(text, column, indent, fold=not key)
+    if shape.single and "\n" not in text:
+        quoted = _folded(text.replace("'", "''"), column + 1, indent, fold=not key, quoted=True)
+        return Placed(f"'{quoted.text}'", quoted.column + 1)
+    return _double_quoted(text, column, indent, fold=not key)
+
+
+def _reads_as_a_string(text: str) -> bool:
+    if not text or text in _WORDS or _BASE_60.fullmatch(text):
+        return False
+    first = text[0]
+    if first == ".":
+        try:
+            parse_float(text)
+        except ValueError:
+            return True
+        return False
+    if first not in "+-0123456789":
+        return True
+    digits = text.replace("_", "")
+    return not (_is_time(text) or _is_integer(digits) or _FLOAT.fullmatch(digits))
+
+
+def _is_integer(text: str) -> bool:
+    for pattern, base in _INTEGERS:
+        match = pattern.fullmatch(text)
+        if match:
+            number = int(match[1], base) if len(match[1]) <= 100 else 2**64  # noqa: PLR2004 — surely too large for 64 bits
+            return -number >= -(2**63) if text.startswith("-") else number < 2**64
+    return False
+
+
+def _is_time(text: str) -> bool:
+    match = _TIME.fullmatch(text)
+    if match is None or (match["sep"] in {"T", "t"}) != (match["zone"] is not None):
+        return False
+    try:
+        datetime(
+            int(match["y"]) or 400,
+            int(match["m"]),
+            int(match["d"]),
+            int(match["H"] or 0),
+            int(match["M"] or 0),
+            int(match["S"] or 0),
+            tzinfo=UTC,
+        )
+    except ValueError:
+        return False
+    return True
+
+
+def _is_printable(char: str) -> bool:
+    if char <= "~":
+        return char >= " " or char == "\n"
+    return "\xa0" <= char <= "\ud7ff" or ("\ue000" <= char <= "\ufffd" and char != "\ufeff")
+
+
+def _shape_of(text: str) -> _Shape:
+    breaks = special = indicator = break_space = space_break = False
+    previous = ""
+    for at, char in enumerate(text):
+        following = text[at + 1] if at + 1 < len(text) else "\n"
+        indicator = indicator or _is_indicator(char, previous, following, first=at == 0)
+        special = special or not _is_printable(char)
+        if char in _BREAKS:
+            breaks = True
+            space_break = space_break or previous == " "
+        elif char == " " and previous and previous in _BREAKS:
+            break_space = True
+        previous = char
+    indicator = indicator or text.startswith(("---", "..."))
+    edges = text[:1] + text[-1:]
+    at_edge = any(char == " " or char in _BREAKS for char in edges)
+    impossible = space_break or special
+    return _Shape(
+        plain=not (impossible or at_edge or breaks or indicator),
+        single=not (impossible or break_space),
+        block=not (impossible or text.endswith(" ")),
+    )
+
+
+def _is_indicator(char: str, previous: str, following: str, *, first: bool) -> bool:
+    blank_follows = following in _BLANKS
+    if first:
+        return char in _FIRST_FORBIDDEN or (char in "?:-" and blank_follows)
+    return (char == ":" and blank_follows) or (char == "#" and previous in _BLANKS)
+
+
+def _folded(text: str, column: int, indent: int, *, fold: bool, quoted: bool = False) -> Placed:
+    if not any(char in _BREAKS for char in text) and (not fold or column + len(text) <= _BEST_WIDTH):
+        return Placed(text, column + len(text))
+    out: list[str] = []
+    previous_space = after_break = False
+    last = len(text) - 1
+    for at, char in enumerate(text):
+        if char == " ":
+            at_edge = quoted and at in {0, last}
+            if fold and not previous_space and column > _BEST_WIDTH and not at_edge and (at == last or text[at + 1] != " "):
+                out.append("\n" + " " * indent)
+                column = indent
+            else:
+                out.append(char)
+                column += 1
+            previous_space = True
+            continue
+        if char in _BREAKS:  # only U+2028 and U+2029 come here: a reader keeps them and drops the indentation after them
+            out.append(char)
+            column = 0
+            after_break = True
+            continue
+        if after_break:
+            out.append(" " * indent)
+            column = indent
+        out.append(char)
+        column += 1
+        previous_space = after_break = False
+    return Placed("".join(out), column)
+
+
+def _double_quoted(text: str, column: int, indent: int, *, fold: bool) -> Placed:
+    out = ['"']
+    column += 1
+    previous_space = False
+    last = len(text) - 1
+    for at, char in enumerate(text):
+        if char == " ":
+            if fold and not previous_space and column > _BEST_WIDTH and 0 < at < last:
+                escape = "\\" if text[at + 1] == " " else ""
+                out.append("\n" + " " * indent + escape)
+                column = indent + len(escape)
+            else:
+                out.append(char)
+                column += 1
+            previous_space = True
+            continue
+        piece = char if _is_printable(char) and char not in _BREAKS and char not in '"\\' else _escape(char)
+        out.append(piece)
+        column += len(piece)
+        previous_space = False
+    out.append('"')
+    return Placed("".join(out), column + 1)
+
+
+def _escape(char: str) -> str:
+    if char in _ESCAPES:
+        return f"\\{_ESCAPES[char]}"
+    code = ord(char)
+    if code <= 0xFF:  # noqa: PLR2004 — two hex digits
+        return f"\\x{code:02X}"
+    return f"\\u{code:04X}" if code <= 0xFFFF else f"\\U{code:08X}"  # noqa: PLR2004 — four hex digits
+
+
+def _literal(text: str, indent: int) -> Placed:
+    hint = str(2) if text[0] in f" {_BREAKS}" else ""
+    if text[-1] not in _BREAKS:
+        chomp = "-"
+    elif len(text) == 1 or text[-2] in _BREAKS:
+        chomp = "+"
+    else:
+        chomp = ""
+    out = [f"|{hint}{chomp}\n"]
+    column = 0
+    at_line_start = True
+    for char in text:
+        if char in _BREAKS:
+            out.append(char)
+            column = 0
+            at_line_start = True
+            continue
+        if at_line_start:
+            out.append(" " * indent)
+            column = indent
+        out.append(char)
+        column += 1
+        at_line_start = False
+    return Placed("".join(out), column)
