@@ -86,10 +86,8 @@ storage:
 
 
 def test_flyte_1_connection_is_taken(tmp_path: Path) -> None:
-    pattern = write(
-        tmp_path,
-        a="storage:\n  type: minio\n  connection:\n    {endpoint: 'http://c:1', access-key: a, secret-key: b, region: r, disable-ssl: 1}\n",
-    )
+    connection = "{endpoint: 'http://c:1', access-key: a, secret-key: b, region: r, disable-ssl: true}"
+    pattern = write(tmp_path, a=f"storage: {{type: minio, connection: {connection}}}")
     assert config.load({"config": [pattern]}, {}).stores.s3 == S3Settings(
         endpoint="http://c:1", access_key_id="a", secret_access_key="b", region="r", disable_ssl=True
     )
