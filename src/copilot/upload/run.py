@@ -1,0 +1,284 @@
+"""The sidecar's work: wait for the end, judge it, plan, transfer, verify, publish."""
+
+from __future__ import annotations
+
+import os
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from copilot.core import podfiles
+from copilot.core.completion import Saw, judge
+from copilot.core.errors import CopilotError, InternalError, Interrupted
+from copilot.core.manifest import receipt_document
+from copilot.core.uri import join, redact
+from copilot.core.values import SendSpec, Totals
+from copilot.engine.cancel import Token
+from copilot.engine.verify import verify
+from copilot.upload.markers import look_for_marker, task_error
+from copilot.upload.plan import DEFAULT_MAX_LITERAL_BYTES, OutputPlan, OutputTarget, UploadMode, output_types, plan_outputs
+from copilot.upload.publish import ManifestSpool, Published, publish
+from copilot.upload.waiting import await_completion, await_start
+from copilot.upload.walk import Walk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from copilot.core import idl
+    from copilot.core.completion import Verdict
+    from copilot.core.ports import CancelToken, Clock, CompletionWatcher, Log
+    from copilot.core.values import Receipt
+    from copilot.engine.transfer import Transfer
+    from copilot.engine.verify import Manifest
+
+_RECEIPT_TIMEOUT_S: Final = 15.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRequest:
+    """What the sidecar was asked for.
+
+    Attributes:
+        directory: where the task writes its outputs.
+        interface: which outputs it declares.
+        target: where they go.
+        mode: whether data moves. ``EAGER`` means on exit in this version.
+        timeout_s: seconds for everything after the task's end; None for no limit.
+        start_timeout_s: seconds for the start watcher; None for no limit. Never touches ``timeout_s``.
+        max_literal_bytes: beyond it, literals become objects of their own (10 MiB).
+        trust_signal: SIGTERM with every declared output readable publishes, unless a witness says otherwise.
+        write_manifest: put ``_manifest.json`` beside ``outputs.pb``.
+        write_receipt: put ``_receipt.json`` there, however it ends.
+        scratch: where a temporary file may be written; None for the system's own place.
+    """
+
+    directory: Path
+    interface: idl.TypedInterface
+    target: OutputTarget
+    mode: UploadMode = UploadMode.ON_EXIT
+    timeout_s: float | None = None
+    start_timeout_s: float | None = None
+    max_literal_bytes: int = DEFAULT_MAX_LITERAL_BYTES
+    trust_signal: bool = False
+    write_manifest: bool = True
+    write_receipt: bool = True
+    scratch: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OutputsPublished:
+    """How it ended well.
+
+    Attributes:
+        published: the commit; None when the interface declares no outputs and there was nothing to do.
+        plan: what was published, or None.
+        verdict: how the task ended, or None where nobody had to ask.
+        totals: what moved.
+    """
+
+    published: Published | None
+    plan: OutputPlan | None
+    verdict: Verdict | None
+    totals: Totals
+
+
+@dataclass(slots=True)
+class _Course:
+    """What is known of one run so far: the content of its receipt."""
+
+    clock: Clock
+    began_s: float
+    verdict: Verdict | None = None
+    totals: Totals = field(default_factory=Totals)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        begun_s = self.clock.monotonic_s()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + self.clock.monotonic_s() - begun_s
+
+    def verdict_fields(self) -> dict[str, object]:
+        if self.verdict is None:
+            return {}
+        fields: dict[str, object] = {
+            "outcome": str(self.verdict.outcome),
+            "row": self.verdict.row,
+            "why": self.verdict.why,
+            "witnesses": list(self.verdict.witnesses),
+        }
+        if self.verdict.exit_code is not None:
+            fields["exit_code"] = self.verdict.exit_code
+        return fields | ({"evidence": dict(self.verdict.evidence)} if self.verdict.evidence else {})
+
+
+def publish_outputs(
+    request: OutputRequest,
+    *,
+    transfer: Transfer,
+    watchers: Sequence[CompletionWatcher],
+    clock: Clock,
+    log: Log,
+    cancel: CancelToken,
+    start: CompletionWatcher | None = None,
+) -> OutputsPublished:
+    """Waits until the task has ended, and publishes its outputs if it succeeded.
+
+    An interface without outputs ends at once, and nothing is written.
+
+    Args:
+        request: what to publish, and where.
+        transfer: the engine.
+        watchers: the witnesses of the task's end; the first that saw something ends the wait.
+        clock: time.
+        log: hears ``task.ended``, ``outputs.planned``, ``outputs.published``.
+        cancel: when to stop altogether. A SIGTERM that is a watcher's evidence must not end this token.
+        start: waited for first; None does not wait.
+
+    Raises:
+        TaskError: the task failed (``_ERROR``, an exit code), was ended by its surroundings, or nobody can say.
+        OutputError: an output is missing, unreadable or not of its type; nothing has moved then.
+        StoreError, LocalError, Interrupted: the outputs could not be brought there; nothing is published then.
+    """
+    declared = output_types(request.interface)
+    if not declared:
+        log.event("outputs.none", reason="the interface declares no outputs")
+        return OutputsPublished(None, None, None, Totals())
+    course = _Course(clock, clock.monotonic_s())
+    try:
+        with course.step("wait"):
+            if start is not None:
+                await_start(start, timeout_s=request.start_timeout_s, clock=clock, cancel=cancel)
+            course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
+        budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
+        plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget)
+    except CopilotError as error:
+        _leave_receipt(request, course, transfer=transfer, log=log, cancel=cancel, error=error)
+        raise
+    _leave_receipt(request, course, transfer=transfer, log=log, cancel=cancel)
+    return OutputsPublished(published, plan, course.verdict, course.totals)
+
+
+def _verdict(
+    request: OutputRequest, watchers: Sequence[CompletionWatcher], *, clock: Clock, log: Log, cancel: CancelToken
+) -> Verdict:
+    completions = await_completion(watchers, clock=clock, log=log, cancel=cancel)
+    # A marker counts whoever was asked to watch: it is the task's own word, and it costs one look.
+    marker = look_for_marker(request.directory, clock)
+    if marker is not None and all(completion.reason != marker.reason for completion in completions):
+        completions.append(marker)
+    verdict = judge(completions, trust_signal=request.trust_signal)
+    log.event("task.ended", outcome=str(verdict.outcome), row=verdict.row, why=verdict.why, witnesses=list(verdict.witnesses))
+    return verdict
+
+
+def _publish(
+    request: OutputRequest,
+    declared: dict[str, idl.LiteralType],
+    course: _Course,
+    *,
+    transfer: Transfer,
+    log: Log,
+    cancel: CancelToken,
+) -> tuple[OutputPlan, Published]:
+    _raise_for(course.verdict, request.directory)
+    if request.mode is UploadMode.EAGER:
+        log.event("upload.eager_is_on_exit", level="warning", hint="This version uploads when the task has ended.")
+    with course.step("plan"):
+        plan = plan_outputs(
+            request.directory, declared, request.target, mode=request.mode, max_literal_bytes=request.max_literal_bytes
+        )
+    log.event("outputs.planned", outputs=len(declared), sends=len(plan.sends), offloaded=len(plan.offloaded))
+    with ExitStack() as held:
+        spool = None
+        if request.write_manifest:
+            spool = held.enter_context(ManifestSpool(plan.target.outputs_uri, directory=request.scratch))
+        with course.step("transfer"):
+            manifest = _transfer(plan, request.directory, course, transfer=transfer, cancel=cancel, spool=spool)
+        with course.step("publish"):
+            published = publish(manifest, plan, transfer=transfer, cancel=cancel, spool=spool)
+    log.event(
+        "outputs.published",
+        uri=redact(published.outputs_uri),
+        objects=manifest.objects,
+        size_bytes=manifest.size_bytes,
+        seconds=round(course.timings["transfer"], 3),
+    )
+    return plan, published
+
+
+def _raise_for(verdict: Verdict | None, directory: Path) -> None:
+    if verdict is None:
+        raise InternalError("The task's end was not judged", op="completion")
+    if verdict.row == Saw.ERROR_MARKER:
+        raise task_error(directory)
+    error = verdict.error()
+    if error is not None:
+        raise error
+
+
+def _transfer(
+    plan: OutputPlan,
+    directory: Path,
+    course: _Course,
+    *,
+    transfer: Transfer,
+    cancel: CancelToken,
+    spool: ManifestSpool | None,
+) -> Manifest:
+    begun_s = course.clock.monotonic_s()
+    walk = Walk(Path(os.path.abspath(directory)))  # noqa: PTH100 — Path.resolve would follow links
+
+    def receipts() -> Iterator[Receipt]:
+        if plan.sends:
+            yield from walk.landed(transfer.send(walk.specs(plan.sends), cancel))
+        if not walk.finished:
+            yield from walk.landed(transfer.send(walk.again(), cancel))
+        for item in plan.offloaded:
+            yield replace(transfer.write(item.uri, item.content, cancel), path="", variable=item.variable)
+        if not walk.finished:
+            raise InternalError("The transfer ended before everything had moved", op="transfer")
+
+    def note(receipt: Receipt) -> None:
+        seconds = course.clock.monotonic_s() - begun_s
+        course.totals = Totals(course.totals.objects + 1, course.totals.size_bytes + receipt.size_bytes, seconds)
+        if spool is not None:
+            spool.add(receipt)
+
+    specs = [send.spec for send in plan.sends]
+    specs += [SendSpec(Path(f"{item.variable}.pb"), item.uri, variable=item.variable) for item in plan.offloaded]
+    return verify(specs, receipts(), each=note)
+
+
+def _leave_receipt(
+    request: OutputRequest,
+    course: _Course,
+    *,
+    transfer: Transfer,
+    log: Log,
+    cancel: CancelToken,
+    error: CopilotError | None = None,
+) -> None:
+    """Writes ``_receipt.json`` if it can: an end is never worse for the lack of it."""
+    # A store that cannot be reached would only be waited for once more, and who was told to stop should.
+    if not request.write_receipt or (error is not None and (error.transient or isinstance(error, Interrupted))):
+        return
+    course.timings["total"] = course.clock.monotonic_s() - course.began_s
+    failure = None if error is None else {"reason": error.reason, "message": error.message, "hint": error.hint}
+    document = receipt_document(
+        published=error is None,
+        outputs_uri=request.target.outputs_uri,
+        verdict=course.verdict_fields(),
+        totals=course.totals,
+        timings=course.timings,
+        failure=failure,
+    )
+    uri = join(request.target.output_prefix, podfiles.RECEIPT)
+    try:
+        token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
+        transfer.write(uri, document, token)
+    except CopilotError as no:
+        log.event("receipt.failed", level="warning", uri=redact(uri), reason=no.reason, error=no.message)

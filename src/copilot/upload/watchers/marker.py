@@ -1,0 +1,100 @@
+"""``_SUCCESS`` and ``_ERROR``, seen as they appear: through inotify, and by looking where inotify cannot be had."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from copilot.core import podfiles
+from copilot.core.completion import Saw
+from copilot.upload.markers import look_for_marker
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from copilot.core.ports import CancelToken, Clock, Completion, Log
+    from copilot.upload.watchers.registry import WatcherContext
+
+LOOK_EVERY_S: Final = 0.25
+"""How often it looks even if nothing was heard: a file system may not tell (NFS, FUSE), and an event can be lost."""
+
+SETTLED_AFTER_S: Final = 0.1
+"""``_ERROR`` carries a text, and its writer may still be at it: it counts when it stood still for so long."""
+
+
+class MarkerWatcher:
+    """Waits for one of the markers.
+
+    Args:
+        directory: the output directory; it may appear later.
+        clock: for the time of the observation.
+        log: hears ``watch.polling`` when there is no inotify.
+    """
+
+    def __init__(self, directory: Path, clock: Clock, log: Log) -> None:
+        """See the class."""
+        self._directory = directory
+        self._clock = clock
+        self._log = log
+
+    def wait(self, cancel: CancelToken) -> Completion | None:
+        """Blocks until a marker is there; after ``cancel``, one last look decides."""
+        woken = threading.Event()
+        with self._listening(woken):
+            while not cancel.cancelled:
+                seen = look_for_marker(self._directory, self._clock)
+                if seen is not None and (seen.reason != Saw.ERROR_MARKER or self._settled(cancel)):
+                    return seen
+                woken.wait(LOOK_EVERY_S)
+                woken.clear()
+        return look_for_marker(self._directory, self._clock)
+
+    def _settled(self, cancel: CancelToken) -> bool:
+        path = self._directory / podfiles.ERROR_MARKER
+        before = _shape(path)
+        cancel.wait(SETTLED_AFTER_S)
+        return before is not None and _shape(path) == before
+
+    @contextmanager
+    def _listening(self, woken: threading.Event) -> Iterator[None]:
+        observer = None
+        if self._directory.is_dir():
+            from watchdog.events import FileSystemEvent, FileSystemEventHandler  # noqa: PLC0415 — paid for by who watches
+            from watchdog.observers import Observer  # noqa: PLC0415 — as above
+
+            class Waker(FileSystemEventHandler):
+                def on_any_event(self, event: FileSystemEvent) -> None:
+                    if Path(str(event.src_path)).name in _MARKERS or Path(str(event.dest_path)).name in _MARKERS:
+                        woken.set()
+
+            try:
+                observer = Observer()
+                observer.schedule(Waker(), str(self._directory), recursive=False)
+                observer.start()
+            except OSError as no:  # inotify's limits (watches, instances) are the machine's: looking still works
+                self._log.event("watch.polling", level="warning", directory=str(self._directory), reason=no.strerror or "")
+                observer = None
+        try:
+            yield
+        finally:
+            if observer is not None:
+                observer.stop()
+                observer.join()
+
+
+def open_watcher(context: WatcherContext) -> MarkerWatcher:
+    """For the registry."""
+    return MarkerWatcher(context.directory, context.clock, context.log)
+
+
+def _shape(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.lstat()
+    except OSError:
+        return None
+    return facts.st_size, facts.st_mtime_ns
+
+
+_MARKERS: Final = frozenset({podfiles.SUCCESS_MARKER, podfiles.ERROR_MARKER})
