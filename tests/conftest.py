@@ -6,7 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from copilot.testing.servers.azure import AzureServer, azurite
+from copilot.testing.servers.gcs import GcsServer, fake_gcs
+from copilot.testing.servers.redis import RedisServer
+from copilot.testing.servers.redis import redis_server as running_redis
 from copilot.testing.servers.s3 import S3Server, moto, seaweedfs
+from copilot.testing.servers.web import WebServer, web_server
 
 
 @pytest.fixture(scope="session")
@@ -30,3 +35,37 @@ def moto_server() -> Iterator[S3Server]:
 @pytest.fixture(scope="module")
 def moto_bucket(moto_server: S3Server) -> str:
     return moto_server.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def gcs_server() -> Iterator[GcsServer]:
+    with fake_gcs() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def gcs_bucket(gcs_server: GcsServer) -> str:
+    return gcs_server.new_bucket()
+
+
+@pytest.fixture(scope="session")
+def azure_server() -> Iterator[AzureServer]:
+    with azurite() as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def azure_container(azure_server: AzureServer) -> str:
+    return azure_server.new_container()
+
+
+@pytest.fixture(scope="session")
+def redis_server() -> Iterator[RedisServer]:
+    with running_redis() as server:
+        yield server
+
+
+@pytest.fixture
+def http_server() -> Iterator[WebServer]:
+    with web_server() as server:
+        yield server

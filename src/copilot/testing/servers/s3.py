@@ -1,4 +1,4 @@
-"""S3 servers: SeaweedFS (authentication, checksums, multipart, conditions are real) and moto (byte order, odd keys are real)."""
+"""S3 servers: SeaweedFS (authentication, checksums, multipart and conditions are real) and moto (byte order, odd keys are)."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _admin(access_key: str, secret_key: str) -> dict[str, object]:
 
 @contextmanager
 def moto() -> Iterator[S3Server]:
-    """moto's server: keeps everything in memory, checks no credentials.
+    """The server of moto: keeps everything in memory, checks no credentials.
 
     Raises:
         ServerFailed: it is not installed (``pip install 'moto[server]'``) or did not start.

@@ -54,7 +54,7 @@ class Signer:
         url = urlsplit(self.endpoint)
         target = quote(path, safe="/-._~")
         text = "&".join(f"{quote(k, safe='-._~')}={quote(v, safe='-._~')}" for k, v in sorted((query or {}).items()))
-        signed = self._sign(method, url.netloc, target, text, body, headers or {})
+        signed = self._sign(method, url.netloc, target, text, body=body, extra=headers or {})
         kind = http.client.HTTPSConnection if url.scheme == "https" else http.client.HTTPConnection
         connection = kind(url.netloc, timeout=timeout_s)
         try:
@@ -67,7 +67,9 @@ class Signer:
         finally:
             connection.close()
 
-    def _sign(self, method: str, host: str, target: str, query: str, body: bytes, extra: Mapping[str, str]) -> dict[str, str]:
+    def _sign(
+        self, method: str, host: str, target: str, query: str, *, body: bytes, extra: Mapping[str, str]
+    ) -> dict[str, str]:
         now = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
         digest = hashlib.sha256(body).hexdigest()
         headers = {"host": host, "x-amz-content-sha256": digest, "x-amz-date": now}
