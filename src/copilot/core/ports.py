@@ -303,6 +303,10 @@ class SecretProvider(Protocol):
         """The identity in use, for people; never a credential."""
         ...
 
+    def close(self, cancel: CancelToken) -> None:
+        """Ends the session, where the manager has sessions: what it lent is given back with it."""
+        ...
+
 
 # --- pods -----------------------------------------------------------------------------------------------------------
 

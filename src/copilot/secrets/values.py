@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from copilot.core.errors import SecretKeyMissing, SecretNotText
 from copilot.core.secret_refs import describe_ref
@@ -85,6 +86,29 @@ class Payload:
                 raise _missing(ref, self._fields)
             return Secret(self._fields[ref.key], self)
         return Secret(_json_field(self._whole(ref), ref), self)
+
+    def state(self) -> dict[str, object]:
+        """Everything, values included, for a hand-over on a memory volume; ``restored`` reads it."""
+        return {
+            "raw": None if self._raw is None else base64.b64encode(self._raw).decode(),
+            "fields": None
+            if self._fields is None
+            else {name: base64.b64encode(value).decode() for name, value in self._fields.items()},
+            "version": self.version,
+            "single_use": self.single_use,
+        }
+
+    @staticmethod
+    def restored(state: Mapping[str, Any], lease: Lease | None) -> Payload:
+        """What ``state`` said, on ``lease``."""
+        raw, fields = state["raw"], state["fields"]
+        return Payload(
+            raw=None if raw is None else base64.b64decode(raw),
+            fields=None if fields is None else {name: base64.b64decode(value) for name, value in fields.items()},
+            version=state["version"],
+            lease=lease,
+            single_use=state["single_use"],
+        )
 
     def with_lease(self, lease: Lease) -> Payload:
         """The same value, lent for longer."""

@@ -38,6 +38,9 @@ class EnvironmentSecrets:
     def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
         """Nothing to revoke."""
 
+    def close(self, cancel: CancelToken) -> None:
+        """There is no session to end."""
+
     def whoami(self, cancel: CancelToken) -> str:
         """This process."""
         cancel.check()

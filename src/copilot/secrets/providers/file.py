@@ -70,6 +70,9 @@ class FileSecrets:
     def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
         """Nothing to revoke."""
 
+    def close(self, cancel: CancelToken) -> None:
+        """There is no session to end."""
+
     def whoami(self, cancel: CancelToken) -> str:
         """The user this process runs as."""
         cancel.check()

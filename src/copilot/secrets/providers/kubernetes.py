@@ -65,6 +65,9 @@ class KubernetesSecrets:
     def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
         """Nothing to revoke."""
 
+    def close(self, cancel: CancelToken) -> None:
+        """There is no session to end."""
+
     def whoami(self, cancel: CancelToken) -> str:
         """The service account, as its token says."""
         cancel.check()
