@@ -17,7 +17,6 @@ from sqlalchemy import func, or_, select, text, update
 
 from copilot.control_plane import layout
 from copilot.control_plane.db.models import Action, Attempt, Event, Run
-from copilot.control_plane.hub import action_topic
 from copilot.control_plane.moves import ROOT, Blame, Ending, finish, told
 from copilot.control_plane.phases import Phase
 
@@ -38,11 +37,13 @@ class Claimed:
     Attributes:
         attempt_id: its row.
         action_id: the action's row.
+        pod_name: its pod.
         token: the secret its pod reports with; empty after a takeover (the pod has it already).
     """
 
     attempt_id: int
     action_id: int
+    pod_name: str
     token: str = ""
 
 
@@ -105,7 +106,7 @@ def claim_waiting(
         claimed.append((attempt, token))
         told(unit, action)
     session.flush()
-    return [Claimed(attempt.id, attempt.action_id, token) for attempt, token in claimed]
+    return [Claimed(attempt.id, attempt.action_id, attempt.pod_name, token) for attempt, token in claimed]
 
 
 def take_over(unit: Unit, *, owner: str, now: float, lease_s: float, everything: bool = False) -> list[Claimed]:
@@ -119,7 +120,7 @@ def take_over(unit: Unit, *, owner: str, now: float, lease_s: float, everything:
     attempts = unit.session.scalars(query.order_by(Attempt.id).with_for_update(skip_locked=True)).all()
     for attempt in attempts:
         attempt.lease_owner, attempt.lease_until = owner, now + lease_s
-    return [Claimed(attempt.id, attempt.action_id) for attempt in attempts]
+    return [Claimed(attempt.id, attempt.action_id, attempt.pod_name) for attempt in attempts]
 
 
 def renew(unit: Unit, *, owner: str, now: float, lease_s: float) -> None:
@@ -161,11 +162,6 @@ def next_due(session: Session, now: float) -> float | None:
             Action.phase == int(Phase.QUEUED), Action.kind == "task", Action.live_attempt == 0, Action.not_before > now
         )
     )
-
-
-def attempt_topic(claimed: Claimed) -> str:
-    """What is published when the attempt's action changes (an abort, say)."""
-    return action_topic(claimed.action_id)
 
 
 def _choose(session: Session, now: float, limits: Limits) -> list[int]:

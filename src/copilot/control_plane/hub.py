@@ -24,6 +24,11 @@ def action_topic(action_id: int) -> str:
     return f"action:{action_id}"
 
 
+def hint_topic(attempt_id: int) -> str:
+    """Its pod reports a step: worth a look at the store."""
+    return f"hint:{attempt_id}"
+
+
 def run_topic(run_id: int) -> str:
     """Any action of the run."""
     return f"run:{run_id}"
@@ -41,6 +46,7 @@ class Subscription:
         self._hub = hub
         self._topics = tuple(topics)
         self._event = asyncio.Event()
+        self.heard: set[str] = set()
 
     def __enter__(self) -> Self:
         """Begins to listen."""
@@ -51,8 +57,10 @@ class Subscription:
         """Ceases to listen."""
         self._hub.leave(self, self._topics)
 
-    def wake(self) -> None:
-        """As if a topic had been published. On the event loop only."""
+    def wake(self, topic: str = "") -> None:
+        """As if ``topic`` had been published; it stands in ``heard`` until it is taken from there. On the event loop only."""
+        if topic:
+            self.heard.add(topic)
         self._event.set()
 
     async def wait(self, timeout_s: float | None = None) -> bool:
@@ -107,7 +115,7 @@ class Hub:
     def _wake(self, topics: tuple[str, ...] | None) -> None:
         for topic in list(self._listeners) if topics is None else topics:
             for listener in self._listeners.get(topic, ()):
-                listener.wake()
+                listener.wake(topic)
 
     def join(self, listener: Subscription, topics: tuple[str, ...]) -> None:
         """A subscription's entry into its ``with``."""

@@ -1,4 +1,4 @@
-"""What a pod's status says of its phase: when it began to initialize and to run, whether main has ended, and why it waits. Pure.
+"""What a pod's status says of its phase: since when, whether main has ended, and why it waits. Pure.
 
 Reads the Kubernetes pod status shape (``v1.PodStatus``), which every executor gives.
 """

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
@@ -193,6 +193,9 @@ def _told() -> Iterator[None]:
         yield
     except StaleDataError as cause:
         raise StateChanged("the row was changed by somebody else") from cause
+    except IntegrityError as cause:
+        # Every constraint is looked up before it is relied on, so this is a lost race: the next look finds the other's row.
+        raise StateChanged("somebody else wrote the same row first") from cause
     except (OperationalError, InterfaceError, PoolTimeout) as cause:
         if isinstance(cause, DBAPIError) and getattr(cause.orig, "sqlstate", None) in _RERUN_STATES:
             raise StateChanged("the transaction lost a race") from cause

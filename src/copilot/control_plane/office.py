@@ -1,0 +1,121 @@
+"""What every keeper of a server shares, and what an attempt's pod is made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flyteidl2.core.literals_pb2 import LiteralMap
+from google.protobuf.message import DecodeError
+
+from copilot.control_plane import layout
+from copilot.control_plane.errors import NoSuchResource
+from copilot.control_plane.work import AttemptWork, PodMaker
+from copilot.core.errors import BadInputs, ObjectNotFound
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
+
+    from copilot.control_plane.db.database import Database
+    from copilot.control_plane.executor import Executor
+    from copilot.control_plane.hub import Hub
+    from copilot.control_plane.objects import Objects
+    from copilot.control_plane.records import AttemptRecord
+    from copilot.control_plane.settings import ServerSettings
+    from copilot.control_plane.vault import Vault
+    from copilot.core.ports import Clock, Log
+
+
+@dataclass(slots=True)
+class Office:
+    """One server's parts.
+
+    Attributes:
+        database, objects, executor, vault: where things are.
+        maker: the pure parts that make pods and judge their ends.
+        clock, log, settings: as everywhere.
+        address: ``http://host:port`` of this server as pods reach it; empty until it listens.
+    """
+
+    database: Database
+    objects: Objects
+    executor: Executor
+    vault: Vault
+    maker: PodMaker
+    clock: Clock
+    log: Log
+    settings: ServerSettings
+    address: str = ""
+
+    @property
+    def hub(self) -> Hub:
+        """Where commits are told."""
+        return self.database.hub
+
+    async def work_for(self, record: AttemptRecord, *, token: str) -> AttemptWork:
+        """The attempt's work. With ``token`` it is to become a pod: then its inputs and secrets are read too.
+
+        Raises:
+            NoSuchResource: a secret that the task asks for is not there.
+            BadInputs, ObjectNotFound: the inputs are not there, or are not inputs.
+        """
+        run, action, attempt = record.run, record.action, record.attempt
+        previous = layout.attempt_prefix(run.output_base, action.name, attempt.number - 1) if attempt.number > 1 else ""
+        return AttemptWork(
+            project=run.project,
+            domain=run.domain,
+            run=run.name,
+            action=action.name,
+            attempt=attempt.number,
+            parent=action.parent,
+            spec=record.spec,
+            run_spec=record.run_spec,
+            inputs=await self._inputs(action.input_uri) if token and action.input_uri else None,
+            input_uri=action.input_uri,
+            output_prefix=attempt.output_prefix,
+            previous_prefix=previous,
+            run_output_base=run.output_base,
+            run_start_s=run.created_at,
+            namespace=attempt.pod_namespace,
+            pod_name=attempt.pod_name,
+            report_url=f"{self.address}/copilot/v1/report" if self.address and token else "",
+            report_token=token,
+            endpoint=self.address.partition("://")[2],
+            secrets=await self._secrets(record) if token else {},
+            pod_env=self.settings.pod_env,
+            task_env=self.settings.task_env,
+        )
+
+    def executor_notes(self, manifest: Mapping[str, Any]) -> list[str]:
+        """What this executor does otherwise than a cluster, for the run's events."""
+        notes = getattr(self.executor.pods, "notes", None)
+        return list(notes(manifest)) if notes is not None else []
+
+    async def _inputs(self, uri: str) -> LiteralMap:
+        data = await self.objects.read(uri)
+        if data is None:
+            raise ObjectNotFound("the task's inputs are not in the store", op="read", subject=uri)
+        try:
+            return LiteralMap.FromString(data)
+        except DecodeError as cause:
+            raise BadInputs("the task's inputs are no literals", op="read", subject=uri) from cause
+
+    async def _secrets(self, record: AttemptRecord) -> dict[str, bytes]:
+        wanted = {secret.key for secret in record.spec.task_template.security_context.secrets}
+        if not wanted:
+            return {}
+
+        def resolve(session: Session) -> dict[str, bytes]:
+            found = {}
+            for key in sorted(wanted):
+                value = self.vault.resolve(session, record.run.project, record.run.domain, key)
+                if value is None:
+                    raise NoSuchResource(
+                        f"secret {key!r} not found for {record.run.project}/{record.run.domain}",
+                        hint=f"Store it: flyte create secret {key}.",
+                    )
+                found[key] = value
+            return found
+
+        return await self.database.read(resolve)
