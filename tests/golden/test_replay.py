@@ -97,19 +97,21 @@ class Replay:
             "COPILOT_CONTROL_DIR": str(places["control"]),
             "COPILOT_TERMINATION_LOG": str(home / "termination-log"),
         }
-        process = subprocess.Popen(
-            [str(EXECUTABLE), *map(fill, case["argv"])],
-            env=environ,
-            cwd=home,
-            umask=0o022,
-            stdout=subprocess.DEVNULL,
-            stderr=(home / "stderr").open("wb"),
-        )
+        if not case.get("sigterm"):
+            write_outputs(places["out"], case.get("outputs", {}))
+        with (home / "stderr").open("wb") as stderr:
+            process = subprocess.Popen(
+                [str(EXECUTABLE), *map(fill, case["argv"])],
+                env=environ,
+                cwd=home,
+                umask=0o022,
+                stdout=subprocess.DEVNULL,
+                stderr=stderr,
+            )
         try:
             if case.get("sigterm"):
                 wait_for(lambda: (places["control"] / "ARMED").exists() or process.poll() is not None)
-            write_outputs(places["out"], case.get("outputs", {}))
-            if case.get("sigterm"):
+                write_outputs(places["out"], case["outputs"])
                 process.send_signal(signal.SIGTERM)
             exit_code = process.wait(PATIENCE_S)
         finally:

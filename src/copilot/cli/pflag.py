@@ -1,7 +1,7 @@
 """Reads arguments as the reference's command line does (Go's pflag under cobra): a pure function over a table of flags.
 
-``--name value``, ``--name=value``, ``-n value``, ``-nvalue``, ``-n=value``, short switches in clusters (``-sq``); a switch takes
-a value only with ``=``; every flag may stand before or after the sub-command, and may repeat; ``--`` ends the flags.
+``--name value``, ``--name=value``, ``-n value``, ``-nvalue``, ``-n=value``, short switches in clusters (``-sq``); a switch
+takes a value only with ``=``; every flag may stand before or after the sub-command, and may repeat; ``--`` ends the flags.
 """
 
 from __future__ import annotations
