@@ -6,12 +6,11 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
 from copilot.core import idl
-from copilot.core.ports import CompletionWatcher
 from copilot.engine.budget import Limits
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
@@ -21,6 +20,9 @@ from copilot.testing.recording import RecordingLog, RecordingProgress
 from copilot.upload.plan import OutputTarget
 from copilot.upload.run import OutputRequest, OutputsPublished, publish_outputs
 from copilot.upload.watchers.noop import NoopWatcher
+
+if TYPE_CHECKING:
+    from copilot.core.ports import CompletionWatcher
 
 
 @dataclass(slots=True)
@@ -54,7 +56,7 @@ class World:
         types: Mapping[str, idl.LiteralType],
         *,
         watchers: Sequence[CompletionWatcher] | None = None,
-        transfer: Transfer | None = None,
+        transfer: object | None = None,
         **request: Any,  # noqa: ANN401 — the fields of OutputRequest
     ) -> OutputsPublished:
         start = request.pop("start", None)
@@ -62,7 +64,7 @@ class World:
         asked = {"directory": self.out, "target": OutputTarget(self.raw, self.meta), "interface": interface(types)} | request
         return publish_outputs(
             OutputRequest(**asked),
-            transfer=transfer or self.transfer,
+            transfer=cast("Transfer", transfer or self.transfer),
             watchers=[NoopWatcher(self.clock)] if watchers is None else watchers,
             clock=self.clock,
             log=self.log,

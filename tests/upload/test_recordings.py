@@ -16,7 +16,7 @@ from copilot.core.errors import CopilotError
 from copilot.upload.plan import OutputTarget
 
 if TYPE_CHECKING:
-    from conftest import World
+    from tests.upload.conftest import World
 
 RECORDINGS = Path(__file__).parents[1] / "golden" / "recordings"
 FLAGS = {
