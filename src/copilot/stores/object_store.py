@@ -240,11 +240,11 @@ class ObjectStore:
         for page in self._obstore.list(self.bucket.handle, prefix or None, chunk_size=1000):
             for meta in page:
                 key = meta["path"]
+                if f"{key}/" == prefix:
+                    continue  # the marker itself, said above, or its namesake, which is not below it
                 if meta["size"] == 0:
                     if key in files or not self._is_object(key):
                         key = f"{key}/"
-                        if key == prefix:
-                            continue
                     else:
                         files.add(key)
                 yield _info(key, meta)

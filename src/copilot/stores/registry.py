@@ -160,6 +160,8 @@ class OpenStores:
             factory: Factory = getattr(importlib.import_module(module), name)
             return factory(uri, settings, self._settings)
         except ImportError as error:
+            if (error.name or "").startswith("copilot."):
+                raise
             raise MissingExtra(
                 f"{uri.scheme}:// needs a package that is not installed ({error.name})",
                 op="open",

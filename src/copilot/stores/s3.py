@@ -13,9 +13,10 @@ from copilot.stores.object_store import Bucket, ObjectStore
 from copilot.stores.s3_listing import s3_lister
 
 if TYPE_CHECKING:
+    from obstore.store import ClientConfig, RetryConfig, S3Credential
+
     from copilot.core.uri import Uri
     from copilot.stores.settings import S3Settings, StoreSettings
-    from obstore.store import ClientConfig, RetryConfig, S3Credential
 
 NO_RETRIES: RetryConfig = {"max_retries": 0, "retry_timeout": timedelta(seconds=1)}
 DEFAULT_REGION = "us-east-1"

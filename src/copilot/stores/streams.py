@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Self, TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from copilot.core.errors import BadStoreRequest, Truncated
 

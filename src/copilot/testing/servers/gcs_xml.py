@@ -28,6 +28,7 @@ def xml_api(backend: str) -> Iterator[str]:  # noqa: C901 - a small class in a c
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet: two make the peer wait 40 ms
 
         def do_GET(self) -> None:
             self._dispatch()

@@ -88,6 +88,7 @@ def web_server() -> Iterator[WebServer]:  # noqa: C901 - a small class in a clos
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = -1  # headers and body in one packet: two make the peer wait 40 ms
 
         def do_GET(self) -> None:
             self._serve(body=True)

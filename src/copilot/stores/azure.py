@@ -1,0 +1,118 @@
+"""Opens Azure Blob Storage containers for ``object_store``, in each of the spellings Azure's tools use.
+
+``az://container/key``, ``abfs(s)://container/key`` as Flyte writes it, and as Hadoop does
+``abfs(s)://container@account.dfs.core.windows.net/key``, ``wasb(s)://container@account.blob.core.windows.net/key``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, unquote, urlsplit
+
+from copilot.core.errors import BadConfig
+from copilot.stores.object_store import Bucket, ObjectStore
+from copilot.stores.s3 import NO_RETRIES, checked_endpoint, client_options
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from copilot.core.uri import Uri
+    from copilot.stores.settings import AzureSettings, StoreSettings
+
+SUFFIX = "core.windows.net"
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose container it is: the account's name and the URL of its blob service."""
+
+    name: str
+    endpoint: str
+
+
+def open_azure(uri: Uri, settings: AzureSettings, process: StoreSettings) -> ObjectStore:
+    """One container.
+
+    Raises:
+        BadConfig: no account is named anywhere, or a setting cannot be used.
+    """
+    name = f"{uri.scheme}://{uri.authority}"
+    container = uri.authority.partition("@")[0]
+    connection = connection_string(process.environ.get("AZURE_STORAGE_CONNECTION_STRING", ""))
+    account = find_account(uri, settings, process, connection)
+    config = _config(settings, connection, account)
+
+    def build(root: str = "") -> Any:  # noqa: ANN401 - obstore's classes cannot be imported here
+        from obstore.store import AzureStore  # noqa: PLC0415 - 40 ms, only when a container is opened
+
+        # obstore encodes the container's name: of a root, its last segment stands there with its "/", the rest in the URL.
+        where, _, last = f"{container}{root}".rpartition("/")
+        endpoint = f"{account.endpoint}/{quote(unquote(where), safe='/-._~')}" if where else account.endpoint
+        try:
+            return AzureStore(
+                f"{unquote(last)}/" if root else container,
+                config={**config, "endpoint": endpoint},  # type: ignore[arg-type]  # options by name
+                client_options=client_options(process, account.endpoint),
+                retry_config=NO_RETRIES,
+            )
+        except Exception as error:
+            raise BadConfig(
+                f"The settings of {name} cannot be used", op="open", subject=name, hint="Check the account's key or identity."
+            ) from error
+
+    return ObjectStore(
+        Bucket(
+            uri=name, host=urlsplit(account.endpoint).hostname or "", handle=build(), checked=None, rooted=build, lister=None
+        )
+    )
+
+
+def find_account(uri: Uri, settings: AzureSettings, process: StoreSettings, connection: Mapping[str, str]) -> Account:
+    """The account of a URI: its own, else the settings', else the environment's.
+
+    Raises:
+        BadConfig: none of them names one.
+    """
+    environ = process.environ
+    host = uri.authority.partition("@")[2]
+    own, _, domain = host.partition(".")
+    account = own or settings.account or _first(environ, "AZURE_STORAGE_ACCOUNT_NAME", "AZURE_STORAGE_ACCOUNT")
+    account = account or connection.get("accountname")
+    if not account:
+        raise BadConfig(
+            f"The account of {uri.scheme}://{uri.authority} is not known",
+            op="open",
+            subject=f"{uri.scheme}://{uri.authority}",
+            hint="Set AZURE_STORAGE_ACCOUNT_NAME, or write CONTAINER@ACCOUNT.dfs.core.windows.net.",
+        )
+    given = settings.endpoint or (None if own else connection.get("blobendpoint") or environ.get("AZURE_STORAGE_ENDPOINT"))
+    if given:
+        return Account(account, checked_endpoint(given, "Azure"))
+    suffix = domain.partition(".")[2] or connection.get("endpointsuffix") or SUFFIX
+    return Account(account, f"https://{account}.blob.{suffix}")
+
+
+def connection_string(text: str) -> dict[str, str]:
+    """Azure's ``Name=value;Name=value``, the names in lower case."""
+    pairs = (part.partition("=") for part in text.split(";") if "=" in part)
+    return {name.strip().lower(): value.strip() for name, _, value in pairs}
+
+
+def _config(settings: AzureSettings, connection: Mapping[str, str], account: Account) -> dict[str, Any]:
+    sas = settings.sas_token or (None if settings.key else connection.get("sharedaccesssignature"))
+    known: dict[str, Any] = {
+        "account_name": account.name,
+        "account_key": settings.key or (None if settings.sas_token else connection.get("accountkey")),
+        "sas_key": sas.removeprefix("?") if sas else None,
+        "client_id": settings.client_id,
+        "client_secret": settings.client_secret,
+        "tenant_id": settings.tenant_id,
+        "federated_token_file": settings.federated_token_file,
+        "skip_signature": True if settings.anonymous else None,
+    }
+    return {**settings.options, **{name: value for name, value in known.items() if value}}
+
+
+def _first(environ: Mapping[str, str], *names: str) -> str | None:
+    return next((environ[name] for name in names if environ.get(name)), None)
