@@ -1,7 +1,5 @@
 """``inputs.json`` and ``inputs.yaml``: the expected texts were written by Go's encoding/json and yaml.v2."""
 
-# ruff: noqa: E501 - a document and its text stand side by side
-
 import json
 import math
 

@@ -56,7 +56,7 @@ class InputRequest:
         max_literals_bytes: most bytes of literals held in memory.
     """
 
-    directory: Path
+    directory: Path | str
     source: str = ""
     literals: idl.LiteralMap | None = None
     interface: idl.VariableMap | None = None
