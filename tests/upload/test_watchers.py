@@ -72,7 +72,7 @@ def test_the_signal_watcher_wakes_up_and_gives_up(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("made_first", [True, False])
 @pytest.mark.parametrize(("name", "saw"), [("_SUCCESS", Saw.SUCCESS_MARKER), ("_ERROR", Saw.ERROR_MARKER)])
-def test_the_marker_watcher_sees_a_marker_whenever_it_was_made(
+def test_the_marker_watcher_sees_a_marker_made_before_or_after(
     tmp_path: Path, name: str, saw: Saw, *, made_first: bool
 ) -> None:
     if made_first:
