@@ -49,6 +49,11 @@ class FakePods:
         with self._lock:
             return sorted(self._pods)
 
+    def running(self) -> list[str]:
+        """The pods that have not ended."""
+        with self._lock:
+            return sorted(name for name, pod in self._pods.items() if pod["status"]["phase"] not in {"Succeeded", "Failed"})
+
     def wait_created(self, count: int, timeout_s: float = 20.0) -> list[str]:
         """Until ``count`` pods were created in all; their names, in order."""
         with self._changed:
