@@ -1,0 +1,80 @@
+"""``copilot init`` and ``copilot download``: from flags to ``download.run``, and its result to people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from copilot.cli.values import message_of, seconds_of
+from copilot.core import idl
+from copilot.core.errors import BadFlag
+from copilot.core.literals import Layout
+from copilot.download.plan import Format, Mode
+from copilot.download.run import InputRequest, InputsManifest, plan_inputs, stage_inputs
+
+if TYPE_CHECKING:
+    from copilot.cli.pflag import Parsed
+    from copilot.cli.session import Session
+
+_ONE_HOUR: Final = "1h0m0s"
+
+
+def run(session: Session, parsed: Parsed) -> int:
+    """Stages inputs; gives the exit code 0.
+
+    Raises:
+        CopilotError: why nothing was staged.
+    """
+    request = _request(session, parsed)
+    timeout_s = seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
+    cancel = session.token(timeout_s=timeout_s, budget="--timeout")
+    if parsed.last("dry-run") == "true":
+        plan = plan_inputs(request, transfer=session.transfer, cancel=cancel)
+        sys.stdout.write(json.dumps(plan.as_dict(), ensure_ascii=False, indent=2) + "\n")
+        return 0
+    staged = stage_inputs(
+        request,
+        transfer=session.transfer,
+        clock=session.clock,
+        log=session.log,
+        cancel=cancel,
+        stores=session.stores,
+    )
+    if parsed.last("json") == "true":
+        sys.stdout.write(json.dumps(facts_of(staged)) + "\n")
+    return 0
+
+
+def facts_of(staged: InputsManifest) -> dict[str, object]:
+    """What a script wants to know of staged inputs."""
+    return {
+        "directory": staged.plan.input_dir,
+        "objects": staged.totals.objects,
+        "bytes": staged.totals.size_bytes,
+        "seconds": round(staged.totals.seconds, 3),
+        "already": staged.already,
+        "digest": staged.plan.digest,
+    }
+
+
+def _request(session: Session, parsed: Parsed) -> InputRequest:
+    needed = ["to-local-dir", "from-remote"]
+    if session.command == "download":
+        needed.insert(0, "to-output-prefix")
+    for name in needed:
+        if not parsed.last(name):
+            raise BadFlag(f"{session.command} needs --{name}", op="flags", subject=f"--{name}", hint="Give it a value.")
+    interface = None
+    if parsed.last("input-interface"):
+        interface = message_of(idl.VariableMap, parsed.last("input-interface"), "--input-interface")
+    return InputRequest(
+        directory=Path(parsed.last("to-local-dir")),
+        source=parsed.last("from-remote"),
+        interface=interface,
+        document=Format[parsed.last("format") or Format.JSON.name],
+        layout=Layout(parsed.last("file-input-layout") or Layout.DIRECT.value),
+        mode=Mode[parsed.last("download-mode") or Mode.DOWNLOAD_EAGER.name],
+        control_dir=session.configuration.control_dir,
+    )
