@@ -1,0 +1,198 @@
+"""``copilot run``: stage in, run a command, stage out, on this machine, by the same code as in a pod."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import click
+
+from copilot.cli import messages, template
+from copilot.cli.child import run_child
+from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.show import in_words
+from copilot.cli.task_inputs import gather_inputs
+from copilot.cli.task_outputs import declare_outputs
+from copilot.cli.values import seconds_of
+from copilot.config.documents import merge
+from copilot.core.errors import BadFlag
+from copilot.core.literals import Layout
+from copilot.download.plan import Format
+from copilot.download.run import InputRequest, stage_inputs
+from copilot.engine.atomic import local_errors
+from copilot.upload.plan import OutputTarget
+from copilot.upload.run import OutputRequest, OutputsPublished, publish_outputs
+from copilot.upload.watchers.registry import WatcherContext, open_watcher
+
+if TYPE_CHECKING:
+    from copilot.cli.session import Session
+    from copilot.core import idl
+
+INPUT_DIR: Final = "INPUT_DIR"
+OUTPUT_DIR: Final = "OUTPUT_DIR"
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """The directories of one run."""
+
+    inputs: Path
+    outputs: Path
+
+    @classmethod
+    def below(cls, root: Path) -> Places:
+        """``inputs`` and ``outputs`` below ``root``."""
+        return cls(root / "inputs", root / "outputs")
+
+
+@click.pass_obj
+def _run(invocation: Invocation, /, **given: Any) -> int:  # noqa: ANN401 - the options, by their names
+    command: tuple[str, ...] = given["command"]
+    if not command:
+        raise BadFlag("run needs a command", op="flags", hint="Write it after --: copilot run --outputs DIR -- COMMAND.")
+    session = invocation.open()
+    try:
+        if given["workdir"] is not None:
+            root = Path(given["workdir"]).absolute()
+            with local_errors(root):
+                root.mkdir(parents=True, exist_ok=True)
+            return _in(root, session, given, command)
+        with tempfile.TemporaryDirectory(prefix="copilot-run-") as name:
+            return _in(Path(name), session, given, command)
+    finally:
+        session.close()
+
+
+def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
+    places = Places.below(root)
+    cancel = session.token(timeout_s=seconds_of(given["timeout"], "--timeout"), budget="--timeout")
+    literals = gather_inputs(given["inputs"], given["input"], read=lambda uri: session.transfer.read(uri, cancel))
+    staged = stage_inputs(
+        InputRequest(
+            directory=places.inputs, literals=literals, document=Format[given["format"]], layout=Layout(given["layout"])
+        ),
+        transfer=session.transfer,
+        clock=session.clock,
+        log=session.log,
+        cancel=cancel,
+        stores=session.stores,
+    )
+    with local_errors(places.outputs):
+        places.outputs.mkdir(parents=True, exist_ok=True)
+        if any(places.outputs.iterdir()):
+            raise BadFlag(
+                f"{places.outputs} is not empty",
+                op="run",
+                subject=str(places.outputs),
+                hint="Give another --workdir, or empty it.",
+            )
+    values = {**staged.plan.values} if hasattr(staged.plan, "values") else _local_values(places)
+    argv = template.render(command, inputs=values, places={"inputDir": str(places.inputs), "outputDir": str(places.outputs)})
+    code = run_child(
+        argv,
+        {**session.configuration.environ, INPUT_DIR: str(places.inputs), OUTPUT_DIR: str(places.outputs)},
+        latch=session.latch,
+        log=session.log,
+        cancel=cancel,
+    )
+    if code != 0:
+        session.log.event("task.failed", level="warning", exit_code=code, outputs="not published")
+        return code
+    interface = declare_outputs(given["output"], places.outputs)
+    if not interface.outputs.variables:
+        return 0
+    published = _publish(session, given, places, interface)
+    _tell(published, as_json=given["as_json"])
+    return 0
+
+
+def _local_values(places: Places) -> dict[str, object]:
+    """The values the task sees, from the ``inputs.pb`` that was staged: files and directories as local paths."""
+    from copilot.download.run import parse_inputs  # noqa: PLC0415 - one use
+
+    path = places.inputs / "inputs.pb"
+    with local_errors(path):
+        return messages.plain_literals(parse_inputs(path.read_bytes(), str(path)))
+
+
+def _publish(session: Session, given: dict[str, Any], places: Places, interface: idl.TypedInterface) -> OutputsPublished:
+    prefix = given["outputs"]
+    if not prefix:
+        raise BadFlag(
+            "the command left outputs, and --outputs does not say where they go",
+            op="flags",
+            subject="--outputs",
+            hint="Give --outputs a URI or a directory.",
+        )
+    prefix = prefix if "://" in prefix else str(Path(prefix).absolute())
+    watcher = open_watcher("noop", WatcherContext(places.outputs, session.clock, session.log))
+    return publish_outputs(
+        OutputRequest(
+            directory=places.outputs,
+            interface=interface,
+            target=OutputTarget(raw_prefix=given["raw"] or prefix, output_prefix=prefix),
+            write_manifest=not given["no_manifest"],
+            write_receipt=not given["no_receipt"],
+        ),
+        transfer=session.transfer,
+        watchers=[watcher],
+        clock=session.clock,
+        log=session.log,
+        cancel=session.token(timeout_s=seconds_of(given["timeout"], "--timeout"), budget="--timeout"),
+    )
+
+
+def _tell(ended: OutputsPublished, *, as_json: bool) -> None:
+    if ended.published is None or ended.plan is None:
+        return
+    values = messages.plain_literals(ended.plan.literals)
+    where: dict[str, object] = {"outputs_uri": ended.published.outputs_uri}
+    if as_json:
+        click.echo(json.dumps(merge(where, {"outputs": values}), ensure_ascii=False))
+        return
+    click.echo(f"# {ended.published.outputs_uri}")
+    click.echo(in_words(values, as_json=False), nl=False)
+
+
+command = PeopleCommand(
+    "run",
+    callback=_run,
+    params=[
+        click.Option(
+            ["--inputs"], metavar="FILE", help="Inputs as JSON or YAML (name: value), or an inputs.pb; a URI or a path."
+        ),
+        click.Option(
+            ["--input", "-i"],
+            multiple=True,
+            metavar="NAME[:TYPE]=VALUE",
+            help="One input; a URI or an existing path is a file or a directory.",
+        ),
+        click.Option(
+            ["--outputs", "-o"], metavar="URI", help="Where outputs.pb, and files, are published: a URI or a directory."
+        ),
+        click.Option(
+            ["--output"],
+            multiple=True,
+            metavar="NAME[:TYPE]",
+            help="One output; without any, whatever the command leaves, by its looks.",
+        ),
+        click.Option(["--raw"], metavar="URI", help="Where files go, if not beside outputs.pb."),
+        click.Option(["--workdir"], metavar="DIR", help="Keep inputs/ and outputs/ here; else they are temporary."),
+        click.Option(["--format"], type=click.Choice(Format.__members__), default="JSON", help="The document of all inputs."),
+        click.Option(["--layout"], type=click.Choice(Layout.__members__), default="DIRECT", help="How files are laid out."),
+        click.Option(["--timeout"], metavar="DURATION", default="0", help="Time for all of it; 0 is no limit."),
+        click.Option(["--no-manifest"], is_flag=True, help="Write no _manifest.json beside outputs.pb."),
+        click.Option(["--no-receipt"], is_flag=True, help="Write no _receipt.json beside outputs.pb."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the result as one JSON document."),
+        click.Argument(["command"], nargs=-1, type=click.UNPROCESSED),
+    ],
+    help="Stage inputs, run COMMAND, publish its outputs, and end with its exit code. In COMMAND, {{.inputs.NAME}} is an input's "
+    "value (a file's or directory's path), {{.inputDir}} and {{.outputDir}} the directories; it finds them in INPUT_DIR and "
+    "OUTPUT_DIR as well. TYPE is int, float, str, bool, datetime, duration, struct, binary, file, dir, list[T], map[T], T? or "
+    "enum(a,b).",
+    example="copilot run -i n=5 --output next:int -o ./published -- sh -c 'expr {{.inputs.n}} + 1 > {{.outputDir}}/next'",
+)
