@@ -51,9 +51,7 @@ def choice(kind: type[_Choice], text: str, flag: str) -> _Choice:
         return kind[text]
     except KeyError as cause:
         names = ", ".join(kind.__members__)
-        raise BadFlag(
-            f"{flag} is {text!r}, which it cannot be", op="plan", subject=flag, hint=f"Use one of {names}."
-        ) from cause
+        raise BadFlag(f"{flag} cannot be {text!r}", op="plan", subject=flag, hint=f"Use one of {names}.") from cause
 
 
 @dataclass(frozen=True, slots=True)
