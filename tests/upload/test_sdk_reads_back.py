@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]  # ships no types
 import pytest
 from flyteidl2.core import literals_pb2, types_pb2
 from flyteidl2.task import common_pb2

@@ -45,7 +45,7 @@ class OutputRequest:
         target: where they go.
         mode: whether data moves. ``EAGER`` means on exit in this version.
         timeout_s: seconds for everything after the task's end; None for no limit.
-        start_timeout_s: seconds for the start watcher; None for no limit. Never touches ``timeout_s``.
+        start_timeout_s: seconds for the start watcher; None or 0 for no limit. Never touches ``timeout_s``.
         max_literal_bytes: beyond it, literals become objects of their own (10 MiB).
         trust_signal: SIGTERM with every declared output readable publishes, unless a witness says otherwise.
         write_manifest: put ``_manifest.json`` beside ``outputs.pb``.
@@ -151,7 +151,7 @@ def publish_outputs(
     try:
         with course.step("wait"):
             if start is not None:
-                await_start(start, timeout_s=request.start_timeout_s, clock=clock, cancel=cancel)
+                await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel)
             course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
         budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
         plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget)
