@@ -13,7 +13,7 @@ from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 import urllib3
 from urllib3 import exceptions as failures
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 256 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MODIFIED = "modified:"
 # Servers that know no HEAD; and presigned URLs, which are good for GET alone.
 _NO_HEAD = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.BAD_REQUEST})
@@ -176,7 +177,7 @@ class HttpStore:
 
     def _open(self, method: str, key: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         with self._failures(method.lower(), self._name(key)):
-            return self._pool(method, f"{self._scheme}://{self._host}/{key}", headers)
+            return self._pool(method, f"{self._scheme}://{self._host}/{encoded(key)}", headers)
 
     @contextmanager
     def _failures(self, op: str, name: str) -> Iterator[None]:
@@ -270,6 +271,11 @@ def _retry_after(response: urllib3.BaseHTTPResponse) -> float | None:
         return float(text)
     date = parsedate_tz(text)
     return max(0.0, mktime_tz(date) - time()) if date else None
+
+
+def encoded(key: str) -> str:
+    """A key as it goes over the wire: what a URL cannot hold is percent-encoded, what is encoded already stays as it is."""
+    return _BARE_PERCENT.sub("%25", quote(key, safe="/?%!$&'()*+,;=:@-._~"))
 
 
 def of_status(status: int, op: str, name: str, *, retry_after_s: float | None = None) -> StoreError:

@@ -1,6 +1,6 @@
 """``file://`` and plain paths: a directory tree as a store."""
 
-# ruff: noqa: PTH103, PTH104, PTH108, PTH116, PTH118, PTH120 - names are bytes here, as the kernel has them; Path would cost 10 µs an object
+# ruff: noqa: PTH103, PTH104, PTH106, PTH108, PTH112, PTH116, PTH118, PTH120 - names are bytes here, as the kernel has them; Path would cost 10 µs an object
 from __future__ import annotations
 
 import errno
@@ -93,7 +93,7 @@ class LocalStore:
         with self._errors("put", key):
             if key.endswith("/"):
                 return self._put_marker(path, key, source)
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+            made = _make_directory(os.path.dirname(path))
             temporary = os.path.join(os.path.dirname(path), f"{TEMPORARY}{secrets.token_hex(8)}".encode())
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
             try:
@@ -105,9 +105,13 @@ class LocalStore:
                 finally:
                     os.close(descriptor)
                 self._publish(temporary, path, key, if_absent=if_absent)
-            finally:
-                with suppress(FileNotFoundError):
+            except BaseException:
+                with suppress(OSError):
                     os.unlink(temporary)
+                _unmake(made)
+                raise
+            if if_absent:
+                os.unlink(temporary)
             return info
 
     def multipart(self, key: str, upload_id: str | None = None) -> MultipartUpload:
@@ -216,6 +220,26 @@ def _classified(error: OSError, op: str, name: str) -> CopilotError:
             f"{name} is a directory", op=op, subject=name, hint="Name a file, or ask for the whole directory."
         )
     return LocalIOError(f"{name} failed: {error.strerror}", op=op, subject=name)
+
+
+def _make_directory(path: bytes) -> list[bytes]:
+    """Makes a directory and its parents; those that were not there, the innermost first."""
+    missing: list[bytes] = []
+    at = path
+    while at and not os.path.isdir(at):
+        missing.append(at)
+        at = os.path.dirname(at)
+    os.makedirs(path, exist_ok=True)
+    return missing
+
+
+def _unmake(directories: list[bytes]) -> None:
+    """Takes back directories made for a file that did not come to be; somebody else's file keeps its directory."""
+    for path in directories:
+        try:
+            os.rmdir(path)
+        except OSError:
+            return
 
 
 def _regular(status: os.stat_result, key: str) -> os.stat_result:

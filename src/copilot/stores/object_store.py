@@ -67,6 +67,7 @@ class ObjectStore:
 
     def __init__(self, bucket: Bucket) -> None:
         import obstore  # noqa: PLC0415 - 40 ms, only when a bucket is opened
+        import obstore.exceptions  # noqa: PLC0415
 
         self.capabilities = Capabilities()
         self.bucket = bucket
@@ -158,6 +159,8 @@ class ObjectStore:
         self._bucket_seen = True
 
     def _classified(self, error: Exception, op: str, key: str) -> CopilotError:
+        if not isinstance(error, self._obstore.exceptions.BaseError | FileNotFoundError | ValueError):
+            return InternalError(f"{op} of {self._name(key)} failed ({type(error).__name__})", op=op, subject=self._name(key))
         known = classified(error, op, self._subject(key))
         if isinstance(known, AccessDenied) and op == "head":
             # A HEAD's 403 has no body to say whether it is us or the right that is wrong: a GET's does.

@@ -34,6 +34,21 @@ class _Digest(Protocol):
     def digest(self) -> bytes: ...
 
 
+class _Crc32c:
+    """google_crc32c takes bytes alone, where hashlib takes any buffer."""
+
+    def __init__(self) -> None:
+        import google_crc32c  # noqa: PLC0415 - only where it is asked for: 5 ms
+
+        self._sum: _Digest = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the library ships no types
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._sum.update(bytes(data))
+
+    def digest(self) -> bytes:
+        return self._sum.digest()
+
+
 def new_digest(algorithm: str) -> _Digest:
     """A running digest by the port's name for it: ``md5``, ``sha256`` or ``crc32c``.
 
@@ -41,10 +56,7 @@ def new_digest(algorithm: str) -> _Digest:
         ValueError: another name.
     """
     if algorithm == "crc32c":
-        import google_crc32c  # noqa: PLC0415 - only where it is asked for: 5 ms
-
-        checksum: _Digest = google_crc32c.Checksum()  # type: ignore[no-untyped-call]  # the library ships no types
-        return checksum
+        return _Crc32c()
     if algorithm in {"md5", "sha256"}:
         return hashlib.new(algorithm, usedforsecurity=False)
     msg = f"no digest is called {algorithm!r}"

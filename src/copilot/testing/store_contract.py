@@ -1,0 +1,486 @@
+"""What every store must do, as tests. A store's own test class names the store and a way past it; see docs/adding-a-store.md.
+
+::
+
+    class TestMyStore(StoreContract):
+        @pytest.fixture
+        def store(self, my_server): ...        # the store under test
+        @pytest.fixture
+        def raw(self, my_server): ...          # the same bucket, by the vendor's own means: poke, peek, remove
+
+What a *server* gets wrong stands on the class as data with its reason, and the test then asserts what that server does instead;
+a test is never skipped for it. ``ReadContract`` is the half for stores that cannot be written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from typing import ClassVar, Protocol
+
+import pytest
+
+from copilot.core.errors import (
+    AlreadyExists,
+    BadStoreRequest,
+    BucketNotFound,
+    ChecksumMismatch,
+    LocalIOError,
+    ObjectChanged,
+    ObjectNotFound,
+    StoreError,
+    Unsupported,
+)
+from copilot.core.ports import Checksum, ObjectInfo, Store
+from copilot.stores.sources import BytesSource, new_digest
+
+ODD_NAMES = (
+    "plain.txt",
+    "with space",
+    "hash#mark",
+    "question?mark=1&b=2",
+    "per%cent",
+    "encoded%20already%2F",
+    "plus+and:colon",
+    "back'tick`quote\"",
+    "semi;comma,equals=at@dollar$",
+    "star*tilde~paren()",
+    "brackets[0]{1}",
+    "ünïcode-ß-日本語-🚀",
+    "e\u0301 and \u00e9",
+    ".hidden",
+    "dots..in..the..middle",
+    "-dash",
+)
+MIB = 1024 * 1024
+BIG = 20 * MIB + 12345
+MAX_CHUNK = 8 * MIB
+
+
+class Raw(Protocol):
+    """The bucket past the store under test."""
+
+    def poke(self, key: str, data: bytes) -> None:
+        """Writes or replaces an object."""
+
+    def peek(self, key: str) -> bytes | None:
+        """An object's bytes, or None."""
+
+    def remove(self, key: str) -> None:
+        """Deletes an object."""
+
+
+class SourceBroke(Exception):
+    """What a failing source of these tests raises."""
+
+
+class BrokenSource:
+    """Promises ``size_bytes`` and raises after ``good`` of them."""
+
+    def __init__(self, size_bytes: int, good: int) -> None:
+        self._size = size_bytes
+        self._good = good
+
+    @property
+    def size_bytes(self) -> int:
+        """What it promises."""
+        return self._size
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Some of it, then the error."""
+        for at in range(start, min(end, self._good), MIB):
+            yield b"x" * (min(at + MIB, self._good) - at)
+        msg = "the source broke"
+        raise LocalIOError(msg) from SourceBroke()
+
+
+class ShortSource(BrokenSource):
+    """Promises ``size_bytes`` and ends after ``good``, as a file does that was truncated."""
+
+    def read(self, start: int, end: int) -> Iterator[bytes]:
+        """Some of it, and no more."""
+        for at in range(start, min(end, self._good), MIB):
+            yield b"x" * (min(at + MIB, self._good) - at)
+
+
+def content(size: int) -> bytes:
+    """Bytes that differ at every offset a range could be wrong by."""
+    return random.Random(size).randbytes(size)  # noqa: S311 - test data, the same each time
+
+
+def read(store: Store, key: str, start: int = 0, end: int | None = None, if_match: str | None = None) -> bytes:
+    """The whole of a range."""
+    with store.get(key, start=start, end=end, if_match=if_match) as stream:
+        return b"".join(bytes(chunk) for chunk in stream)
+
+
+class ReadContract:
+    """What a store that is only read must do."""
+
+    reads_one_version: ClassVar[bool] = True  # an object replaced while it is read gives its old bytes, or an error
+
+    @pytest.fixture
+    def place(self) -> str:
+        """A directory of this test's own, with its ``/``."""
+        return f"t-{secrets.token_hex(5)}/"
+
+    def test_an_object_is_read_whole(self, store: Store, raw: Raw, place: str) -> None:
+        """Size and bytes as they are."""
+        data = content(100_000)
+        raw.poke(f"{place}a", data)
+        assert read(store, f"{place}a") == data
+        info = store.head(f"{place}a")
+        assert (info.key, info.size_bytes) == (f"{place}a", len(data))
+
+    def test_head_and_get_agree_on_the_object(self, store: Store, raw: Raw, place: str) -> None:
+        """The same size, and the same tag to pin it by, if there is one."""
+        raw.poke(f"{place}a", b"content")
+        info = store.head(f"{place}a")
+        with store.get(f"{place}a") as stream:
+            assert (stream.info.size_bytes, stream.info.etag) == (info.size_bytes, info.etag)
+        with store.get(f"{place}a", start=2, end=4) as stream:
+            assert (stream.info.size_bytes, stream.info.etag) == (info.size_bytes, info.etag)
+
+    def test_an_empty_object_is_read(self, store: Store, raw: Raw, place: str) -> None:
+        """No bytes, and no error."""
+        raw.poke(f"{place}empty", b"")
+        assert read(store, f"{place}empty") == b""
+        assert store.head(f"{place}empty").size_bytes == 0
+
+    @pytest.mark.parametrize(
+        ("start", "end"), [(0, 1), (0, 10), (3, 7), (9, 10), (5, None), (0, None), (7, 100), (0, 0), (4, 4)]
+    )
+    def test_a_range_is_exactly_that_range(self, store: Store, raw: Raw, place: str, start: int, end: int | None) -> None:
+        """Start included, end excluded, cut at the object's end."""
+        raw.poke(f"{place}digits", b"0123456789")
+        assert read(store, f"{place}digits", start, end) == b"0123456789"[start:end]
+
+    def test_a_range_behind_the_end_is_refused(self, store: Store, raw: Raw, place: str) -> None:
+        """Never an empty success: somebody believes there is more than there is."""
+        raw.poke(f"{place}digits", b"0123456789")
+        with pytest.raises(BadStoreRequest):
+            read(store, f"{place}digits", 10, 12)
+
+    def test_ranges_of_a_big_object_meet(self, store: Store, raw: Raw, place: str) -> None:
+        """Odd borders on both sides of every buffer's size."""
+        data = content(3 * MIB + 17)
+        raw.poke(f"{place}big", data)
+        borders = [0, 1, 65_535, 65_537, MIB - 1, 2 * MIB + 3, len(data)]
+        parts = [read(store, f"{place}big", a, b) for a, b in zip(borders, borders[1:], strict=False)]
+        assert b"".join(parts) == data
+
+    def test_chunks_are_bounded(self, store: Store, raw: Raw, place: str) -> None:
+        """However big the object, no chunk is."""
+        data = content(BIG)
+        raw.poke(f"{place}big", data)
+        digest, longest = hashlib.sha256(), 0
+        with store.get(f"{place}big") as stream:
+            for chunk in stream:
+                longest = max(longest, len(chunk))
+                digest.update(chunk)
+        assert digest.digest() == hashlib.sha256(data).digest()
+        assert longest <= MAX_CHUNK
+
+    def test_a_missing_object_is_not_found(self, store: Store, place: str) -> None:
+        """By ``head`` and by ``get``, with its name in the sentence."""
+        for ask in (store.head, lambda key: read(store, key), lambda key: read(store, key, 3, 5)):
+            with pytest.raises(ObjectNotFound) as caught:
+                ask(f"{place}missing")
+            assert "missing" in caught.value.sentence()
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_odd_names_are_read_verbatim(self, store: Store, raw: Raw, place: str, name: str) -> None:
+        """Nothing is decoded, encoded, cut or normalised."""
+        raw.poke(f"{place}{name}", name.encode())
+        assert read(store, f"{place}{name}") == name.encode()
+        assert store.head(f"{place}{name}").key == f"{place}{name}"
+
+    def test_a_pinned_read_reads_that_content(self, store: Store, raw: Raw, place: str) -> None:
+        """With the tag ``head`` gave."""
+        raw.poke(f"{place}a", b"0123456789")
+        tag = store.head(f"{place}a").etag
+        assert tag is not None
+        assert read(store, f"{place}a", 2, 5, if_match=tag) == b"234"
+
+    def test_a_pinned_read_of_a_replaced_object_is_noticed(self, store: Store, raw: Raw, place: str) -> None:
+        """Also if the new content has the old one's size."""
+        raw.poke(f"{place}a", b"0123456789")
+        tag = store.head(f"{place}a").etag
+        raw.poke(f"{place}a", b"9876543210")
+        with pytest.raises(ObjectChanged):
+            read(store, f"{place}a", 2, 5, if_match=tag)
+
+    def test_an_object_that_vanishes_is_not_found(self, store: Store, raw: Raw, place: str) -> None:
+        """It was there for ``head``."""
+        raw.poke(f"{place}a", b"here")
+        tag = store.head(f"{place}a").etag
+        raw.remove(f"{place}a")
+        with pytest.raises((ObjectNotFound, ObjectChanged)):
+            read(store, f"{place}a", if_match=tag)
+
+    def test_an_object_replaced_while_it_is_read_is_never_mixed(self, store: Store, raw: Raw, place: str) -> None:
+        """The old bytes, or an error that makes the engine start again."""
+        old, new = b"o" * BIG, b"n" * BIG
+        raw.poke(f"{place}big", old)
+        stream = store.get(f"{place}big")
+        chunks = iter(stream)
+        seen = hashlib.sha256(next(chunks))
+        raw.poke(f"{place}big", new)
+        try:
+            for chunk in chunks:
+                seen.update(chunk)
+        except StoreError as error:
+            assert error.transient
+        else:
+            assert seen.digest() == hashlib.sha256(old).digest()
+        finally:
+            stream.close()
+
+    def test_a_stream_may_be_left_early(self, store: Store, raw: Raw, place: str) -> None:
+        """Many times over: connections are given back, not used up."""
+        raw.poke(f"{place}big", content(2 * MIB))
+        for _ in range(20):
+            with store.get(f"{place}big") as stream:
+                next(iter(stream))
+        assert read(store, f"{place}big", 0, 3) == content(2 * MIB)[:3]
+
+    def test_many_threads_share_a_store(self, store: Store, raw: Raw, place: str) -> None:
+        """And nobody gets another's bytes."""
+        names = [f"{place}{number}" for number in range(16)]
+        for name in names:
+            raw.poke(name, name.encode() * 1000)
+        with ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(lambda name: read(store, name), names * 4)) == [name.encode() * 1000 for name in names * 4]
+
+
+class StoreContract(ReadContract):
+    """What every store must do.
+
+    Attributes:
+        has_buckets: False where there is nothing like a missing bucket; else the fixture ``nowhere`` opens one.
+        folds_double_slash: why ``a//b`` is another name for ``a/b`` on this server, or empty.
+        marker_beside_file: why a marker ``x/`` and an object ``x`` cannot both be there, or empty.
+        hides_markers: why a marker is not found by its own name through this client, or empty.
+    """
+
+    has_buckets: ClassVar[bool] = True
+    folds_double_slash: ClassVar[str] = ""
+    hides_markers: ClassVar[str] = ""
+
+    def test_what_is_put_is_there(self, store: Store, raw: Raw, place: str) -> None:
+        """Seen by the vendor's own client."""
+        data = content(100_000)
+        info = store.put(f"{place}a", BytesSource(data))
+        assert raw.peek(f"{place}a") == data
+        assert (info.key, info.size_bytes) == (f"{place}a", len(data))
+        assert info.etag in {None, store.head(f"{place}a").etag}
+
+    def test_an_empty_object_is_put(self, store: Store, raw: Raw, place: str) -> None:
+        """It exists and is empty."""
+        store.put(f"{place}empty", BytesSource(b""))
+        assert raw.peek(f"{place}empty") == b""
+        assert [(info.key, info.size_bytes) for info in store.list(place)] == [(f"{place}empty", 0)]
+
+    def test_a_big_object_is_put_in_bounded_memory(self, store: Store, raw: Raw, place: str) -> None:
+        """In as many parts as it takes, and in order."""
+        data = content(BIG)
+        store.put(f"{place}big", BytesSource(data))
+        found = raw.peek(f"{place}big")
+        assert found is not None
+        assert hashlib.sha256(found).digest() == hashlib.sha256(data).digest()
+
+    def test_put_replaces(self, store: Store, raw: Raw, place: str) -> None:
+        """A shorter object leaves nothing of a longer one; the tag is another."""
+        store.put(f"{place}a", BytesSource(b"the first content"))
+        before = store.head(f"{place}a").etag
+        store.put(f"{place}a", BytesSource(b"second"))
+        assert raw.peek(f"{place}a") == b"second"
+        assert store.head(f"{place}a").etag != before
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_odd_names_are_written_and_listed_verbatim(self, store: Store, raw: Raw, place: str, name: str) -> None:
+        """As a file, and as a directory."""
+        store.put(f"{place}{name}", BytesSource(b"file"))
+        store.put(f"{place}d/{name}/x", BytesSource(b"below"))
+        assert raw.peek(f"{place}{name}") == b"file"
+        assert raw.peek(f"{place}d/{name}/x") == b"below"
+        assert [info.key for info in store.list(f"{place}d/{name}")] == [f"{place}d/{name}/x"]
+        assert sorted(info.key for info in store.list(place)) == sorted([f"{place}{name}", f"{place}d/{name}/x"])
+
+    def test_an_empty_segment_is_part_of_a_name(self, store: Store, raw: Raw, place: str) -> None:
+        """``a//b`` is an object of its own, or the server folds it."""
+        store.put(f"{place}a//b", BytesSource(b"two"))
+        assert read(store, f"{place}a//b") == b"two"
+        if self.folds_double_slash:
+            assert raw.peek(f"{place}a/b") == b"two"
+        else:
+            assert raw.peek(f"{place}a//b") == b"two"
+
+    def test_a_listing_ends_at_the_slash(self, store: Store, raw: Raw, place: str) -> None:
+        """``a`` never holds ``ab/c``, nor ``a`` itself."""
+        for key in ("a/1", "a/b/2", "ab/3", "a.txt", "a-b", "b/a/4"):
+            raw.poke(f"{place}{key}", b"x")
+        expected = [f"{place}a/1", f"{place}a/b/2"]
+        assert sorted(info.key for info in store.list(f"{place}a")) == expected
+        assert sorted(info.key for info in store.list(f"{place}a/")) == expected
+
+    def test_an_object_is_no_directory_of_itself(self, store: Store, raw: Raw, place: str) -> None:
+        """Listing below a file's name gives nothing."""
+        raw.poke(f"{place}file", b"x")
+        assert list(store.list(f"{place}file")) == []
+
+    def test_a_listing_of_nothing_is_empty(self, store: Store, place: str) -> None:
+        """And no error."""
+        assert list(store.list(f"{place}nothing/here")) == []
+
+    def test_a_listing_says_sizes_and_tags_that_pin(self, store: Store, raw: Raw, place: str) -> None:
+        """What it says of an object is what ``head`` says."""
+        raw.poke(f"{place}a", b"12345")
+        (info,) = store.list(place)
+        assert info.size_bytes == 5
+        if info.etag is not None:
+            assert read(store, f"{place}a", if_match=info.etag) == b"12345"
+
+    def test_more_than_a_page_is_listed_lazily(self, store: Store, place: str) -> None:
+        """Each key once; the first is there before the last was asked for."""
+        names = {f"{place}{number % 7}/{number:05}" for number in range(1_203)}
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda name: store.put(name, BytesSource(b"")), names))
+        found = [info.key for info in store.list(place)]
+        assert len(found) == len(names)
+        assert set(found) == names
+        listing = store.list(place)
+        assert len(list(islice(listing, 3))) == 3
+
+    def test_a_directory_marker_is_listed_as_one(self, store: Store, place: str) -> None:
+        """``x/`` of size 0, beside files and other empty objects."""
+        store.put(f"{place}dir/", BytesSource(b""))
+        store.put(f"{place}sub/deep dir#/", BytesSource(b""))
+        store.put(f"{place}file", BytesSource(b""))
+        found = {info.key: info.size_bytes for info in store.list(place)}
+        assert found == {f"{place}dir/": 0, f"{place}sub/deep dir#/": 0, f"{place}file": 0}
+
+    def test_a_directory_marker_is_listed_below_itself(self, store: Store, place: str) -> None:
+        """So that an empty directory can be told from none."""
+        store.put(f"{place}dir/", BytesSource(b""))
+        assert [(info.key, info.size_bytes) for info in store.list(f"{place}dir")] == [(f"{place}dir/", 0)]
+
+    def test_if_absent_writes_once(self, store: Store, raw: Raw, place: str) -> None:
+        """The second writer hears of it, and changes nothing."""
+        if not store.capabilities.if_absent:
+            with pytest.raises(Unsupported):
+                store.put(f"{place}once", BytesSource(b"first"), if_absent=True)
+            assert raw.peek(f"{place}once") is None
+            return
+        store.put(f"{place}once", BytesSource(b"first"), if_absent=True)
+        with pytest.raises(AlreadyExists):
+            store.put(f"{place}once", BytesSource(b"second"), if_absent=True)
+        assert raw.peek(f"{place}once") == b"first"
+
+    def test_of_many_writers_with_if_absent_one_wins(self, store: Store, raw: Raw, place: str) -> None:
+        """Atomically."""
+        if not store.capabilities.if_absent:
+            return
+
+        def write(number: int) -> ObjectInfo | None:
+            try:
+                return store.put(f"{place}once", BytesSource(b"%d" % number), if_absent=True)
+            except AlreadyExists:
+                return None
+            except StoreError as error:
+                assert error.transient, error  # noqa: PT017 - a server may answer "try again"
+                return None
+
+        with ThreadPoolExecutor(8) as pool:
+            winners = [number for number, info in enumerate(pool.map(write, range(8))) if info is not None]
+        assert len(winners) == 1
+        assert raw.peek(f"{place}once") == b"%d" % winners[0]
+
+    @pytest.mark.parametrize("size", [1000, BIG])
+    def test_a_source_that_fails_midway_leaves_nothing(self, store: Store, raw: Raw, place: str, size: int) -> None:
+        """The source's own error comes out."""
+        with pytest.raises(LocalIOError):
+            store.put(f"{place}a", BrokenSource(size, size // 2))
+        assert raw.peek(f"{place}a") is None
+        assert list(store.list(place)) == []
+        assert list(store.pending_uploads(place)) == []
+
+    @pytest.mark.parametrize("size", [1000, BIG])
+    def test_a_source_that_fails_midway_keeps_what_was_there(self, store: Store, raw: Raw, place: str, size: int) -> None:
+        """All or nothing."""
+        raw.poke(f"{place}a", b"before")
+        with pytest.raises(LocalIOError):
+            store.put(f"{place}a", BrokenSource(size, size // 2))
+        assert raw.peek(f"{place}a") == b"before"
+
+    @pytest.mark.parametrize("size", [1000, BIG])
+    def test_a_source_that_ends_too_soon_leaves_nothing(self, store: Store, raw: Raw, place: str, size: int) -> None:
+        """A truncated file is never published as the whole."""
+        with pytest.raises(LocalIOError):
+            store.put(f"{place}a", ShortSource(size, size - 1))
+        assert raw.peek(f"{place}a") is None
+
+    @pytest.mark.parametrize("algorithm", ["md5", "sha256", "crc32c"])
+    @pytest.mark.parametrize("size", [1000, BIG])
+    def test_a_wrong_checksum_leaves_nothing(self, store: Store, raw: Raw, place: str, algorithm: str, size: int) -> None:
+        """Neither small nor big."""
+        digest = new_digest(algorithm)
+        digest.update(b"something else")
+        with pytest.raises(ChecksumMismatch):
+            store.put(f"{place}a", BytesSource(content(size)), checksum=Checksum(algorithm, digest.digest()))
+        assert raw.peek(f"{place}a") is None
+
+    @pytest.mark.parametrize("algorithm", ["md5", "sha256", "crc32c"])
+    def test_a_right_checksum_is_accepted(self, store: Store, raw: Raw, place: str, algorithm: str) -> None:
+        """And the object is there."""
+        digest = new_digest(algorithm)
+        digest.update(b"content")
+        store.put(f"{place}a", BytesSource(b"content"), checksum=Checksum(algorithm, digest.digest()))
+        assert raw.peek(f"{place}a") == b"content"
+
+    def test_a_missing_bucket_is_called_so(self, nowhere: Store, place: str) -> None:
+        """By every request: it is the first mistake people make."""
+        if not self.has_buckets:
+            return
+        for ask in (
+            lambda: nowhere.head(f"{place}a"),
+            lambda: read(nowhere, f"{place}a"),
+            lambda: list(nowhere.list(place)),
+            lambda: nowhere.put(f"{place}a", BytesSource(b"x")),
+        ):
+            with pytest.raises(BucketNotFound) as caught:
+                ask()
+            assert caught.value.hint
+
+    @pytest.fixture
+    def nowhere(self, store: Store) -> Store:
+        """A store whose bucket does not exist; the store itself where there are no buckets."""
+        return store
+
+    def test_a_multipart_upload_is_gone_on_with(self, store: Store, raw: Raw, place: str) -> None:
+        """By anybody who has its id; or there is none to be had."""
+        step = store.capabilities.min_part_bytes
+        if step is None:
+            with pytest.raises(Unsupported):
+                store.multipart(f"{place}a")
+            return
+        data = content(2 * step + 10)
+        source = BytesSource(data)
+        first = store.multipart(f"{place}a")
+        first.put_part(1, source, 0, step)
+        assert (f"{place}a", first.upload_id) in list(store.pending_uploads(place))
+        second = store.multipart(f"{place}a", first.upload_id)
+        assert [part.number for part in second.parts()] == [1]
+        second.put_part(2, source, step, 2 * step)
+        second.put_part(3, source, 2 * step, len(data))
+        assert raw.peek(f"{place}a") is None
+        second.complete(second.parts())
+        assert raw.peek(f"{place}a") == data
+        assert list(store.pending_uploads(place)) == []
+        first.abort()
+        with pytest.raises(ObjectNotFound):
+            first.parts()
