@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from urllib.parse import quote
 
 import pytest
 
-from copilot.core.ports import Store
+from copilot.stores.local import LocalStore
 from copilot.stores.memory import MemoryStore
 from copilot.stores.registry import open_stores
 from copilot.stores.settings import RedisSettings, StoreSettings
 from copilot.stores.sources import BytesSource
-from copilot.testing.servers.azure import AzureServer
-from copilot.testing.servers.gcs import GcsServer
-from copilot.testing.servers.redis import RedisServer
-from copilot.testing.servers.s3 import S3Server
 from copilot.testing.servers.web import Page, WebServer
 from copilot.testing.store_contract import Raw, ReadContract, StoreContract, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from copilot.core.ports import Store
+    from copilot.testing.servers.azure import AzureServer
+    from copilot.testing.servers.gcs import GcsServer
+    from copilot.testing.servers.redis import RedisServer
+    from copilot.testing.servers.s3 import S3Server
 
 
 class Server(Protocol):
@@ -143,8 +146,6 @@ class TestLocal(StoreContract):
 
     @pytest.fixture
     def store(self, tmp_path: Path) -> Store:
-        from copilot.stores.local import LocalStore
-
         return LocalStore(str(tmp_path))
 
     @pytest.fixture
@@ -214,8 +215,8 @@ class TestS3fs(StoreContract):
     folds_double_slash = "SeaweedFS keeps objects in a file tree"
 
     @pytest.fixture(scope="class")
-    def opened_once(self, s3_server: S3Server, s3_bucket: str) -> Iterator[Store]:
-        yield opened(StoreSettings(s3=s3_server.settings, engine="fsspec"), f"s3://{s3_bucket}/x")
+    def opened_once(self, s3_server: S3Server, s3_bucket: str) -> Store:
+        return opened(StoreSettings(s3=s3_server.settings, engine="fsspec"), f"s3://{s3_bucket}/x")
 
     @pytest.fixture
     def store(self, opened_once: Store) -> Store:

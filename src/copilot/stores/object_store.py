@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from copilot.core.errors import (
@@ -17,6 +16,7 @@ from copilot.core.errors import (
     BadCredentials,
     BucketNotFound,
     CopilotError,
+    InternalError,
     ObjectNotFound,
     Truncated,
     UnsafePath,
@@ -29,6 +29,8 @@ from copilot.stores.sources import promised, read_whole
 from copilot.stores.streams import ChunkStream, check_range
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from obstore.store import ObjectStore as Handle
 
 CHUNK_BYTES = 512 * 1024
