@@ -28,10 +28,6 @@ if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Log
     from copilot.engine.transfer import Transfer
 
-#: ``ContainerError.code`` as the reference writes it, by what the process was doing.
-INPUT_CODE: Final = "InputDownloadFailed"
-OUTPUT_CODE: Final = "OutputUploadFailed"
-
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 

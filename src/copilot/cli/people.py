@@ -161,6 +161,8 @@ def run(arguments: Sequence[str], latch: Latch, environ: Mapping[str, str], *, d
     invocation = Invocation(latch, environ, drop_in)
     try:
         ended = group().main(args=list(arguments), prog_name="copilot", standalone_mode=False, obj=invocation)
+    except SystemExit as error:  # click's answer to a closed pipe, its only one
+        raise BrokenPipeError from error
     except BrokenPipeError:
         raise
     except click.exceptions.NoArgsIsHelpError as error:

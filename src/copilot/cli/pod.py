@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
-from copilot.cli import flags, outcome
+from copilot.cli import flags
 from copilot.cli.pflag import Parsed, parse
 from copilot.cli.session import Session, open_session
 from copilot.config import Configuration
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from copilot.cli.session import Latch
 
 _MODULES: Final = {"download": "copilot.cli.download", "init": "copilot.cli.download", "sidecar": "copilot.cli.sidecar"}
-_CODES: Final = {"download": outcome.INPUT_CODE, "init": outcome.INPUT_CODE, "sidecar": outcome.OUTPUT_CODE}
+#: ``ContainerError.code`` as the reference writes it.
+_CODES: Final = {"download": "InputDownloadFailed", "init": "InputDownloadFailed", "sidecar": "OutputUploadFailed"}
 
 
 def run(command: str, arguments: Sequence[str], latch: Latch, environ: Mapping[str, str], *, drop_in: bool) -> int:

@@ -18,7 +18,6 @@ from copilot.cli.show import in_words
 from copilot.cli.task_inputs import gather_inputs
 from copilot.cli.task_outputs import declare_outputs
 from copilot.cli.values import seconds_of
-from copilot.config.documents import merge
 from copilot.core.errors import BadFlag
 from copilot.core.literals import Layout
 from copilot.download.plan import Format
@@ -71,7 +70,7 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
     places = Places.below(root)
     cancel = session.token(timeout_s=seconds_of(given["timeout"], "--timeout"), budget="--timeout")
     literals = gather_inputs(given["inputs"], given["input"], read=lambda uri: session.transfer.read(uri, cancel))
-    staged = stage_inputs(
+    stage_inputs(
         InputRequest(
             directory=places.inputs, literals=literals, document=Format[given["format"]], layout=Layout(given["layout"])
         ),
@@ -90,8 +89,8 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
                 subject=str(places.outputs),
                 hint="Give another --workdir, or empty it.",
             )
-    values = {**staged.plan.values} if hasattr(staged.plan, "values") else _local_values(places)
-    argv = template.render(command, inputs=values, places={"inputDir": str(places.inputs), "outputDir": str(places.outputs)})
+    directories = {"inputDir": str(places.inputs), "outputDir": str(places.outputs)}
+    argv = template.render(command, inputs=_local_values(places), places=directories)
     code = run_child(
         argv,
         {**session.configuration.environ, INPUT_DIR: str(places.inputs), OUTPUT_DIR: str(places.outputs)},
@@ -152,7 +151,7 @@ def _tell(ended: OutputsPublished, *, as_json: bool) -> None:
     values = messages.plain_literals(ended.plan.literals)
     where: dict[str, object] = {"outputs_uri": ended.published.outputs_uri}
     if as_json:
-        click.echo(json.dumps(merge(where, {"outputs": values}), ensure_ascii=False))
+        click.echo(json.dumps({**where, "outputs": values}, ensure_ascii=False))
         return
     click.echo(f"# {ended.published.outputs_uri}")
     click.echo(in_words(values, as_json=False), nl=False)
@@ -190,9 +189,9 @@ command = PeopleCommand(
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as one JSON document."),
         click.Argument(["command"], nargs=-1, type=click.UNPROCESSED),
     ],
-    help="Stage inputs, run COMMAND, publish its outputs, and end with its exit code. In COMMAND, {{.inputs.NAME}} is an input's "
-    "value (a file's or directory's path), {{.inputDir}} and {{.outputDir}} the directories; it finds them in INPUT_DIR and "
-    "OUTPUT_DIR as well. TYPE is int, float, str, bool, datetime, duration, struct, binary, file, dir, list[T], map[T], T? or "
-    "enum(a,b).",
+    help="Stage inputs, run COMMAND, publish its outputs, and end with its exit code. In COMMAND, {{.inputs.NAME}} is the "
+    "value of an input (the path of a file or directory), {{.inputDir}} and {{.outputDir}} are the directories; it finds them "
+    "in INPUT_DIR and OUTPUT_DIR as well. TYPE is int, float, str, bool, datetime, duration, struct, binary, file, dir, list[T], "
+    "map[T], T? or enum(a,b).",
     example="copilot run -i n=5 --output next:int -o ./published -- sh -c 'expr {{.inputs.n}} + 1 > {{.outputDir}}/next'",
 )

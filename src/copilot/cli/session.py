@@ -10,7 +10,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol
 
 from copilot import config
-from copilot.cli import outcome
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog
@@ -147,6 +146,8 @@ class Session:
             code: ``ContainerError.code``; empty for commands that leave no error document.
             prefix: where the error document goes; empty for nowhere.
         """
+        from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
+
         settings = self.configuration
         end = outcome.outcome_of(exception, failure_exit_code=settings.failure_exit_code, signal_number=self.latch.received)
         end = replace(end, sentence=self.redactor.mask(end.sentence))

@@ -43,7 +43,7 @@ def declare_outputs(declared: Sequence[str], directory: Path) -> idl.TypedInterf
 
 
 def look_at(path: Path) -> idl.LiteralType:
-    """What the entry looks like: a directory; a file; or, for a small text without a suffix, the narrowest type that fits it."""
+    """What the entry looks like: a directory, a file, or for a small text without a suffix the narrowest type that fits."""
     if path.is_dir():
         return parse_type("dir", path.name)
     if not path.is_file():

@@ -10,6 +10,7 @@ import glob
 import os
 from collections.abc import Iterable, Mapping
 
+from copilot.config.flyte import merge
 from copilot.core.errors import BadConfig
 
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -90,12 +91,3 @@ def _folded_value(value: object) -> object:
             joined.update(folded(item))
         return joined
     return value
-
-
-def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
-    """``over`` laid over ``base``: maps are merged key by key, everything else is replaced."""
-    result = dict(base)
-    for key, value in over.items():
-        mine = result.get(key)
-        result[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
-    return result

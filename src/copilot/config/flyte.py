@@ -216,6 +216,15 @@ def _connection(config: Mapping[str, object]) -> dict[str, str]:
     return {names.get(key, key): value for key, value in _texts(config).items() if value}
 
 
+def merge(base: Mapping[str, object], over: Mapping[str, object]) -> dict[str, object]:
+    """``over`` laid over ``base``: maps are merged key by key, everything else is replaced."""
+    result = dict(base)
+    for key, value in over.items():
+        mine = result.get(key)
+        result[key] = merge(mine, value) if isinstance(mine, Mapping) and isinstance(value, Mapping) else value
+    return result
+
+
 def flag(text: str, where: str) -> bool:
     """A boolean as Go reads it.
 

@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast, get_args
 
-from copilot.config import documents
-from copilot.config.flyte import KNOWN, flag, store_settings
+from copilot.config.flyte import KNOWN, flag, merge, store_settings
 from copilot.config.nearest import did_you_mean
 from copilot.config.values import DROP_IN_FAILURE_EXIT_CODE, TERMINATION_LOG, Configuration, LogSettings
 from copilot.core.errors import BadConfig, BadFlag
@@ -37,8 +36,8 @@ def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False) -> 
     """
     reader = _Reader(flags, environ)
     patterns = [pattern for pattern in (reader.last("config") or environ.get("COPILOT_CONFIG", "")).split(",") if pattern]
-    files, warnings = documents.find(patterns, missing_is_error=not drop_in)
-    storage = _storage(flags, environ, documents.read(files))
+    files, warnings, document = _read(patterns, missing_is_error=not drop_in)
+    storage = _storage(flags, environ, document)
     stores = _ours(reader, replace(storage.settings, environ=dict(environ)))
     return Configuration(
         stores=stores,
@@ -55,6 +54,15 @@ def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False) -> 
         warnings=(*warnings, *storage.warnings),
         environ=dict(environ),
     )
+
+
+def _read(patterns: Sequence[str], *, missing_is_error: bool) -> tuple[list[str], list[str], dict[str, object]]:
+    if not patterns:
+        return [], [], {}
+    from copilot.config import documents  # noqa: PLC0415 - a pod's start pays for files only where there are some
+
+    files, warnings = documents.find(patterns, missing_is_error=missing_is_error)
+    return files, warnings, documents.read(files)
 
 
 class _Reader:
@@ -101,7 +109,7 @@ def _storage(flags: Flags, environ: Mapping[str, str], document: Mapping[str, ob
         path = _variable_path(variable)
         if path:
             _place(over, path, value)
-    merged = documents.merge(section, over)
+    merged = merge(section, over)
     for name, values in flags.items():
         if not name.startswith(_STORAGE) or not values:
             continue
