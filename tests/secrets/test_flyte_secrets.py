@@ -117,9 +117,19 @@ def test_each_manager_reads_its_own_reference() -> None:
 
 @pytest.mark.parametrize(
     ("manager", "fields"),
-    [("embedded", {}), ("k8s", {"group": "g"}), ("aws", {"key": "k"}), ("gcp", {"key": "k"}), ("azure", {}),
-     ("vault", {"key": "k"}), ("global", {"key": "k"}), ("nobody", {"key": "k"}), ("k8s", {"group": "..", "key": "k"}), ("embedded", {"key": "../x"})],
-)  # fmt: skip
+    [
+        ("embedded", {}),
+        ("k8s", {"group": "g"}),
+        ("aws", {"key": "k"}),
+        ("gcp", {"key": "k"}),
+        ("azure", {}),
+        ("vault", {"key": "k"}),
+        ("global", {"key": "k"}),
+        ("nobody", {"key": "k"}),
+        ("k8s", {"group": "..", "key": "k"}),
+        ("embedded", {"key": "../x"}),
+    ],
+)
 def test_what_cannot_be_mapped_says_so(manager: str, fields: dict[str, str]) -> None:
     with pytest.raises(BadSecretRef):
         map_secret(Secret(mount_requirement=Secret.FILE, **fields), FlyteSecrets(manager=manager))

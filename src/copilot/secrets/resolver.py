@@ -200,6 +200,8 @@ class Resolver:
     def _remembered(self, ref: SecretRef, *, refresh: bool) -> SecretValue | None:
         with self._lock:
             value = self._cache.get(ref)
+            if value is not None and not refresh:
+                return value
             if value is None:
                 where = address(ref)
                 related = next((each for known, each in self._cache.items() if address(known) == where), None)
