@@ -207,6 +207,12 @@ def test_a_name_that_leads_out_is_refused_as_variable_and_as_key(name: str) -> N
         rendered(m=idl.Literal(map=idl.LiteralMap(literals={name: file("s3://b/k")})))
 
 
+def test_a_message_is_one_line_whatever_a_key_holds() -> None:
+    with pytest.raises(UnknownLiteral) as caught:
+        rendered(m=idl.Literal(map=idl.LiteralMap(literals={"a\nž\x1b": idl.Literal()})))
+    assert caught.value.message == "Input 'm.a\\nž\\x1b' holds a literal without a value"
+
+
 @pytest.mark.parametrize("uri", ["s3://b/a/..", "s3://b/.", "s3://b/", "s3://b/" + "n" * 256])
 def test_a_file_whose_own_name_leads_out_is_refused(uri: str) -> None:
     with pytest.raises(UnsafePath):

@@ -91,6 +91,22 @@ def test_fault_9_an_empty_directory_is_an_empty_directory_and_a_warning(room: Ro
     assert [event.level for event in room.log.named("inputs.empty_directory")] == ["warning"]
 
 
+def test_an_object_given_for_a_directory_is_a_mistake_and_not_an_empty_directory(room: Room) -> None:
+    room.put("s3://bucket/data.csv", "x")
+    room.put("s3://bucket/marker", "")
+    with pytest.raises(BadInputs, match=r"Input 'd' is a directory and s3://bucket/data\.csv is an object of 1 bytes"):
+        room.stage(room.request(inputs(d=folder("s3://bucket/data.csv"))), ask_sizes=True)
+    assert nothing_is_left(room)
+    room.stage(room.request(inputs(d=folder("s3://bucket/marker"))), ask_sizes=True)
+    assert room.values() == {"d": None}
+
+
+def test_a_directory_may_have_the_longest_name(room: Room) -> None:
+    directory = room.inputs.parent / ("n" * 255)
+    room.stage(room.request(inputs(n=number(1)), directory=directory))
+    assert names_in(room.inputs.parent) == ["n" * 255]
+
+
 def test_one_object_may_be_two_inputs(room: Room) -> None:
     room.put("s3://bucket/k", "x")
     room.stage(room.request(inputs(a=file("s3://bucket/k"), b=file("s3://bucket/k"))))

@@ -15,7 +15,7 @@ from typing import Final
 from copilot.core import gotext, idl
 from copilot.core.errors import BadInputs, UnknownLiteral, UsageError
 from copilot.core.json_text import Value, to_json
-from copilot.core.paths import PathTree, safe_relative
+from copilot.core.paths import PathTree, printable, safe_relative
 from copilot.core.uri import parse
 from copilot.core.values import FetchSpec
 
@@ -116,7 +116,7 @@ class _Renderer:
     def run(self, literals: idl.LiteralMap) -> Rendering:
         self._out.literals.CopyFrom(literals)
         for variable in sorted(self._out.literals.literals):
-            place = _Place(variable, variable, variable)
+            place = _Place(variable, printable(variable), variable)
             self._out.values[variable] = self._literal(self._out.literals.literals[variable], place)
         return self._out
 
@@ -148,7 +148,7 @@ class _Renderer:
         self._directory_if(not literals.literals, place)
         values: dict[str, Value] = {}
         for key in sorted(literals.literals):
-            inner = _Place(f"{place.path}/{key}", f"{place.where}.{key}", place.variable)
+            inner = _Place(f"{place.path}/{key}", f"{place.where}.{printable(key)}", place.variable)
             values[key] = self._literal(literals.literals[key], inner)
         return values
 

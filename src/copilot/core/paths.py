@@ -17,6 +17,9 @@ MAX_PATH_BYTES: Final = 3500
 """Longest relative path taken: PATH_MAX is 4096 and the directory it goes below needs its share."""
 
 
+_MOST_SHOWN: Final = 200
+
+
 def safe_relative(key_tail: str) -> str:
     """``key_tail`` itself, proven to be a relative ``/``-separated path that stays below the directory it is joined to.
 
@@ -74,13 +77,19 @@ def _reason_against_segments(path: str, size: int) -> str:
 
 
 def _refusal(path: str, reason: str, *, what: str = "name") -> UnsafePath:
-    shown = ascii(path if len(path) <= 200 else path[:200] + "…")[1:-1]  # noqa: PLR2004 — enough to recognise it
+    shown = printable(path)
     return UnsafePath(
         f"The {what} '{shown}' cannot become a path below the input directory: {reason}",
         op="plan",
         subject=shown,
         hint="Rename the object or the key in the store; nothing was written outside.",
     )
+
+
+def printable(name: str) -> str:
+    """``name`` on one line, for messages: control characters escaped, and no more of it than is needed to recognise it."""
+    shown = name if len(name) <= _MOST_SHOWN else f"{name[:_MOST_SHOWN]}…"
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in shown)
 
 
 class PathTree:
@@ -144,8 +153,8 @@ class PathTree:
     @staticmethod
     def _refusal(path: str, owner: str, holder: str, kind: str) -> UnsafePath:
         return UnsafePath(
-            f"'{path}' is wanted by {owner} and is already {kind} of {holder}",
+            f"'{printable(path)}' is wanted by {owner} and is already {kind} of {holder}",
             op="plan",
-            subject=path,
+            subject=printable(path),
             hint="Rename one of the two: a path cannot be both.",
         )

@@ -15,6 +15,16 @@ _BREAKS: Final = "\r\n\x85\u2028\u2029"
 _BLANKS: Final = f" \t{_BREAKS}"
 _FIRST_FORBIDDEN: Final = frozenset("#,[]{}&*!|>'\"%@`")
 
+_NO_ESCAPE: Final = r"\n -~\xa0-\ud7ff\ue000-\ufefe\uff00-\ufffd"
+_UNPRINTABLE = re.compile(f"[^{_NO_ESCAPE}]")
+_TO_ESCAPE = re.compile(rf'[^{_NO_ESCAPE}]|[{_BREAKS}"\\]')
+_BREAK = re.compile(f"[{_BREAKS}]")
+_SPACE_BREAK = re.compile(f" [{_BREAKS}]")
+_BREAK_SPACE = re.compile(f"[{_BREAKS}] ")
+_INDICATOR = re.compile(rf":(?:[{_BLANKS}]|\Z)|(?<=[{_BLANKS}])#")
+_LINE = re.compile(f"[^{_BREAKS}]+")
+_WORDS_AND_SPACES = re.compile(" +|[^ ]+")
+
 _ESCAPES: Final = {
     "\0": "0",
     "\x07": "a",
@@ -72,7 +82,9 @@ class _Shape:
 
 def is_simple_key(text: str) -> bool:
     """Whether the text can stand before a ``:`` on one line (else it is written after a ``?``)."""
-    return len(text.encode("utf-8", "surrogatepass")) <= _SIMPLE_KEY_BYTES and not any(c in _BREAKS for c in text)
+    if len(text) > _SIMPLE_KEY_BYTES or _BREAK.search(text):
+        return False
+    return len(text.encode("utf-8", "surrogatepass")) <= _SIMPLE_KEY_BYTES
 
 
 def scalar(text: str, *, column: int, indent: int, key: bool) -> Placed:
@@ -134,99 +146,78 @@ def _is_time(text: str) -> bool:
     return True
 
 
-def _is_printable(char: str) -> bool:
-    if char <= "~":
-        return char >= " " or char == "\n"
-    return "\xa0" <= char <= "\ud7ff" or ("\ue000" <= char <= "\ufffd" and char != "\ufeff")
-
-
 def _shape_of(text: str) -> _Shape:
-    breaks = special = indicator = break_space = space_break = False
-    previous = ""
-    for at, char in enumerate(text):
-        following = text[at + 1] if at + 1 < len(text) else "\n"
-        indicator = indicator or _is_indicator(char, previous, following, first=at == 0)
-        special = special or not _is_printable(char)
-        if char in _BREAKS:
-            breaks = True
-            space_break = space_break or previous == " "
-        elif char == " " and previous and previous in _BREAKS:
-            break_space = True
-        previous = char
-    indicator = indicator or text.startswith(("---", "..."))
-    edges = text[:1] + text[-1:]
-    at_edge = any(char == " " or char in _BREAKS for char in edges)
-    impossible = space_break or special
+    impossible = bool(_UNPRINTABLE.search(text) or _SPACE_BREAK.search(text))
+    breaks = bool(_BREAK.search(text))
+    at_edge = any(char == " " or char in _BREAKS for char in text[:1] + text[-1:])
     return _Shape(
-        plain=not (impossible or at_edge or breaks or indicator),
-        single=not (impossible or break_space),
+        plain=not (impossible or at_edge or breaks or _has_indicator(text)),
+        single=not (impossible or _BREAK_SPACE.search(text)),
         block=not (impossible or text.endswith(" ")),
     )
 
 
-def _is_indicator(char: str, previous: str, following: str, *, first: bool) -> bool:
-    blank_follows = following in _BLANKS
-    if first:
-        return char in _FIRST_FORBIDDEN or (char in "?:-" and blank_follows)
-    return (char == ":" and blank_follows) or (char == "#" and previous in _BLANKS)
+def _has_indicator(text: str) -> bool:
+    """Whether a reader could take a part of the plain text for YAML's own signs."""
+    if text.startswith(("---", "...")) or text[:1] in _FIRST_FORBIDDEN:
+        return True
+    if text[:1] in {"?", "-"} and (len(text) == 1 or text[1] in _BLANKS):
+        return True
+    return bool(_INDICATOR.search(text))
 
 
 def _folded(text: str, column: int, indent: int, *, fold: bool, quoted: bool = False) -> Placed:
-    if not any(char in _BREAKS for char in text) and (not fold or column + len(text) <= _BEST_WIDTH):
+    if _BREAK.search(text):
+        return _folded_with_breaks(text, column, indent, fold=fold, quoted=quoted)
+    if not fold or column + len(text) <= _BEST_WIDTH:
         return Placed(text, column + len(text))
     out: list[str] = []
-    previous_space = after_break = False
-    last = len(text) - 1
-    for at, char in enumerate(text):
-        if char == " ":
-            at_edge = quoted and at in {0, last}
-            if fold and not previous_space and column > _BEST_WIDTH and not at_edge and (at == last or text[at + 1] != " "):
-                out.append("\n" + " " * indent)
-                column = indent
-            else:
-                out.append(char)
-                column += 1
-            previous_space = True
-            continue
-        if char in _BREAKS:  # only U+2028 and U+2029 come here: a reader keeps them and drops the indentation after them
-            out.append(char)
-            column = 0
-            after_break = True
-            continue
-        if after_break:
-            out.append(" " * indent)
+    for match in _WORDS_AND_SPACES.finditer(text):
+        piece = match[0]
+        at_edge = quoted and (match.start() == 0 or match.end() == len(text))
+        if piece == " " and column > _BEST_WIDTH and not at_edge:
+            out.append("\n" + " " * indent)
             column = indent
-        out.append(char)
-        column += 1
-        previous_space = after_break = False
+        else:
+            out.append(piece)
+            column += len(piece)
+    return Placed("".join(out), column)
+
+
+def _folded_with_breaks(text: str, column: int, indent: int, *, fold: bool, quoted: bool) -> Placed:
+    """As ``_folded``, for U+2028 and U+2029: a reader keeps them and drops what indents the next line."""
+    out: list[str] = []
+    position = 0
+    for number, line in enumerate(_BREAK.split(text)):
+        begins = " " * indent if number and line else ""
+        placed = _folded(line, len(begins) if number else column, indent, fold=fold, quoted=quoted)
+        position += len(line) + 1
+        out.append(begins + placed.text + text[position - 1 : position])
+        column = placed.column
     return Placed("".join(out), column)
 
 
 def _double_quoted(text: str, column: int, indent: int, *, fold: bool) -> Placed:
     out = ['"']
     column += 1
-    previous_space = False
     last = len(text) - 1
-    for at, char in enumerate(text):
-        if char == " ":
-            if fold and not previous_space and column > _BEST_WIDTH and 0 < at < last:
-                escape = "\\" if text[at + 1] == " " else ""
-                out.append("\n" + " " * indent + escape)
-                column = indent + len(escape)
-            else:
-                out.append(char)
-                column += 1
-            previous_space = True
-            continue
-        piece = char if _is_printable(char) and char not in _BREAKS and char not in '"\\' else _escape(char)
+    for match in _WORDS_AND_SPACES.finditer(text):
+        piece = match[0]
+        if piece[0] != " ":
+            piece = _TO_ESCAPE.sub(_escape, piece)
+        elif fold and column > _BEST_WIDTH and 0 < match.start() < last:
+            escape = "\\" if len(piece) > 1 else ""
+            out.append("\n" + " " * indent)
+            column = indent
+            piece = escape + piece[1:]
         out.append(piece)
         column += len(piece)
-        previous_space = False
     out.append('"')
     return Placed("".join(out), column + 1)
 
 
-def _escape(char: str) -> str:
+def _escape(match: re.Match[str]) -> str:
+    char = match[0]
     if char in _ESCAPES:
         return f"\\{_ESCAPES[char]}"
     code = ord(char)
@@ -243,19 +234,5 @@ def _literal(text: str, indent: int) -> Placed:
         chomp = "+"
     else:
         chomp = ""
-    out = [f"|{hint}{chomp}\n"]
-    column = 0
-    at_line_start = True
-    for char in text:
-        if char in _BREAKS:
-            out.append(char)
-            column = 0
-            at_line_start = True
-            continue
-        if at_line_start:
-            out.append(" " * indent)
-            column = indent
-        out.append(char)
-        column += 1
-        at_line_start = False
-    return Placed("".join(out), column)
+    body = _LINE.sub(" " * indent + r"\g<0>", text)
+    return Placed(f"|{hint}{chomp}\n{body}", 0 if text[-1] in _BREAKS else indent + 1)

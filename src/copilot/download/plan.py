@@ -14,7 +14,6 @@ from copilot.core.literals import Layout, Rendering, ValueFile, render
 from copilot.core.paths import PathTree
 from copilot.core.podfiles import INPUTS_JSON, INPUTS_PB, INPUTS_YAML
 from copilot.core.uri import redact
-from copilot.core.yaml_text import to_yaml
 
 if TYPE_CHECKING:
     from copilot.core.values import FetchSpec
@@ -207,6 +206,8 @@ def _documents(rendering: Rendering, document: Format) -> list[ValueFile]:
         if document is Format.JSON:
             documents.append(ValueFile(INPUTS_JSON, _text(to_json(rendering.values)), ""))
         else:
+            from copilot.core.yaml_text import to_yaml  # noqa: PLC0415 — 25 ms that no other format has to pay
+
             documents.append(ValueFile(INPUTS_YAML, _text(to_yaml(rendering.values)), ""))
     documents.append(ValueFile(INPUTS_PB, rendering.literals.SerializeToString(deterministic=True), ""))
     return documents

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
 from copilot.core import idl
-from copilot.core.errors import BadFlag, BadInputs
+from copilot.core.errors import BadFlag, BadInputs, StoreError
 from copilot.core.literals import Layout
 from copilot.core.uri import redact
 from copilot.core.values import FetchSpec, Receipt, Totals
@@ -177,6 +177,8 @@ def stage_inputs(
             check_space(todo.fetches, stores, known_bytes=todo.known_bytes, root=staging.root, cancel=cancel)
         manifest = _gather(todo, staging.root, transfer, directory, cancel)
         empty = _empty_trees(todo, staging.root)
+        if stores is not None:
+            _no_object_for_a_directory(todo, empty, stores)
         cancel.check()
         staging.publish([file.path for file in todo.documents])
     for path in empty:
@@ -199,6 +201,26 @@ def _gather(todo: InputPlan, root: Path, transfer: Fetching, directory: Path, ca
     # The documents come last: they say that the rest is there.
     write_values(todo.documents, root, final=directory, cancel=cancel)
     return manifest
+
+
+def _no_object_for_a_directory(todo: InputPlan, empty: Iterable[str], stores: Stores) -> None:
+    """A directory input with nothing below its URI is empty; one whose URI is an object with content is a mistake."""
+    for spec in todo.fetches:
+        if not spec.tree or spec.target not in empty:
+            continue
+        location = stores.locate(spec.uri)
+        try:
+            size_bytes = location.store.head(location.key).size_bytes
+        except StoreError:
+            continue
+        # An object of no bytes may be some tool's marker of a directory.
+        if size_bytes:
+            raise BadInputs(
+                f"Input '{spec.variable}' is a directory and {redact(spec.uri)} is an object of {size_bytes} bytes",
+                op="verify",
+                subject=redact(spec.uri),
+                hint="Declare the input as a file, or give it the prefix of a directory.",
+            )
 
 
 def _empty_trees(todo: InputPlan, root: Path) -> tuple[str, ...]:

@@ -7,11 +7,12 @@ Nothing is synced to the disk: a machine that dies takes the pod and its volumes
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from copilot.core.errors import LocalIOError
 from copilot.download.plan import STAGING_NAME
@@ -19,6 +20,8 @@ from copilot.engine.atomic import local_errors, make_directory, remove_tree
 
 if TYPE_CHECKING:
     from copilot.core.ports import Log
+
+_MOST_NAME_BYTES: Final = 200
 
 
 class Staging:
@@ -38,7 +41,7 @@ class Staging:
         self._final = directory
         self._log = log
         self._whole = not os.path.lexists(directory)
-        name = f"{STAGING_NAME}-{directory.name}"[:250] if self._whole else STAGING_NAME
+        name = f"{STAGING_NAME}-{_short(directory.name)}" if self._whole else STAGING_NAME
         self._base = (directory.parent if self._whole else directory) / name
 
     @property
@@ -91,3 +94,9 @@ class Staging:
     def _make_way(self, name: str, old: Path) -> None:
         if os.path.lexists(self._final / name):
             (self._final / name).rename(old / name)
+
+
+def _short(name: str) -> str:
+    """The name itself, or of one that leaves no room for more, its digest."""
+    encoded = os.fsencode(name)
+    return name if len(encoded) <= _MOST_NAME_BYTES else hashlib.sha256(encoded).hexdigest()
