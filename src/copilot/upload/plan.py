@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from copilot.core import idl, podfiles
@@ -13,13 +14,14 @@ from copilot.core.output_place import Place
 from copilot.core.outputs import LiteralBuilder
 from copilot.core.types_text import type_text
 from copilot.core.uri import join, redact
+from copilot.core.values import SendSpec
 from copilot.upload.entries import LocalEntry
 from copilot.upload.find import OutputDirectory
+from copilot.upload.large import LargeValue, large_value
 from copilot.upload.walk import PlannedSend
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
-    from pathlib import Path
 
 OFFLOADED_PREFIX: Final = "_offloaded"
 """Below the raw prefix: literals too large for ``outputs.pb``, one ``<variable>.pb`` each."""
@@ -64,11 +66,27 @@ class OutputTarget:
 
 @dataclass(frozen=True, slots=True)
 class Offloaded:
-    """A literal that is an object of its own."""
+    """A literal that is an object of its own.
+
+    Attributes:
+        variable: the output.
+        uri: the object.
+        content: the serialized literal, or where it is read from.
+    """
 
     variable: str
     uri: str
-    content: bytes
+    content: bytes | LargeValue
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the serialized literal."""
+        return len(self.content) if isinstance(self.content, bytes) else self.content.size_bytes
+
+    @property
+    def spec(self) -> SendSpec:
+        """As it is verified."""
+        return SendSpec(Path(f"{self.variable}.pb"), self.uri, variable=self.variable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +117,7 @@ class OutputPlan:
         for send in self.sends:
             yield f"send    {send.entry.shown}{'/' if send.entry.is_directory else ''} -> {redact(send.uri)}"
         for item in self.offloaded:
-            yield f"offload {item.variable} ({len(item.content):,} bytes) -> {redact(item.uri)}"
+            yield f"offload {item.variable} ({item.size_bytes:,} bytes) -> {redact(item.uri)}"
         size_bytes = self.literals.ByteSize()
         yield f"publish {len(self.literals.literals)} outputs ({size_bytes:,} bytes) -> {redact(self.target.outputs_uri)}"
 
@@ -142,19 +160,25 @@ def plan_outputs(
     builder = LiteralBuilder(references_only=mode is UploadMode.NONE)
     literals: dict[str, idl.Literal] = {}
     paths: dict[str, str] = {}
+    large: list[Offloaded] = []
     for variable, literal_type in declared.items():
         entry = found.find(variable)
         if entry is not None:
             place = Place(variable, variable, entry.shown, join(target.raw_prefix, variable))
             paths[variable] = entry.shown
-            literals[variable] = builder.build(place, literal_type, entry)
+            value = large_value(place, literal_type, entry) if entry.fingerprint.size_bytes > max_literal_bytes else None
+            if value is None:
+                literals[variable] = builder.build(place, literal_type, entry)
+            else:
+                large.append(Offloaded(variable, _offloaded_uri(target, variable), value))
+                literals[variable] = _reference(large[-1], literal_type)
             continue
         nothing = absent(literal_type)
         if nothing is None:
             raise found.missing(variable, type_text(literal_type))
         literals[variable] = nothing
     sends = tuple(PlannedSend(send.entry, send.uri) for send in builder.sends if isinstance(send.entry, LocalEntry))
-    offloaded = tuple(_offload(literals, declared, target, max_literal_bytes))
+    offloaded = (*large, *_offload(literals, declared, target, max_literal_bytes))
     _refuse_overlap(sends, target)
     return OutputPlan(target, idl.LiteralMap(literals=literals), sends, offloaded, declared, paths)
 
@@ -168,14 +192,22 @@ def _offload(
         if total <= limit:
             return
         literal = literals[variable]
-        uri = join(target.raw_prefix, OFFLOADED_PREFIX, f"{variable}.pb")
-        metadata = idl.LiteralOffloadedMetadata(uri=uri, size_bytes=sizes[variable], inferred_type=declared[variable])
-        reference = idl.Literal(offloaded_metadata=metadata)
-        if reference.ByteSize() >= sizes[variable]:
-            return
+        item = Offloaded(variable, _offloaded_uri(target, variable), literal.SerializeToString(deterministic=True))
+        reference = _reference(item, declared[variable])
+        if literal.HasField("offloaded_metadata") or reference.ByteSize() >= item.size_bytes:
+            continue
         literals[variable] = reference
-        total += reference.ByteSize() - sizes[variable]
-        yield Offloaded(variable, uri, literal.SerializeToString(deterministic=True))
+        total += reference.ByteSize() - item.size_bytes
+        yield item
+
+
+def _offloaded_uri(target: OutputTarget, variable: str) -> str:
+    return join(target.raw_prefix, OFFLOADED_PREFIX, f"{variable}.pb")
+
+
+def _reference(item: Offloaded, literal_type: idl.LiteralType) -> idl.Literal:
+    metadata = idl.LiteralOffloadedMetadata(uri=item.uri, size_bytes=item.size_bytes, inferred_type=literal_type)
+    return idl.Literal(offloaded_metadata=metadata)
 
 
 def _refuse_reserved(variable: str, target: OutputTarget) -> None:

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from copilot.core import podfiles
 from copilot.core.completion import Saw, judge
-from copilot.core.errors import CopilotError, InternalError, Interrupted
-from copilot.core.manifest import receipt_document
-from copilot.core.uri import join, redact
+from copilot.core.errors import CopilotError, InternalError
+from copilot.core.uri import redact
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.cancel import Token
 from copilot.engine.verify import verify
+from copilot.upload.course import Course, leave_receipt
 from copilot.upload.markers import look_for_marker, task_error
-from copilot.upload.plan import DEFAULT_MAX_LITERAL_BYTES, OutputPlan, OutputTarget, UploadMode, output_types, plan_outputs
+from copilot.upload.plan import (
+    DEFAULT_MAX_LITERAL_BYTES,
+    Offloaded,
+    OutputPlan,
+    OutputTarget,
+    UploadMode,
+    output_types,
+    plan_outputs,
+)
 from copilot.upload.publish import ManifestSpool, Published, publish
 from copilot.upload.waiting import await_completion, await_start
 from copilot.upload.walk import Walk
@@ -31,8 +38,6 @@ if TYPE_CHECKING:
     from copilot.core.values import Receipt
     from copilot.engine.transfer import Transfer
     from copilot.engine.verify import Manifest
-
-_RECEIPT_TIMEOUT_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,38 +88,6 @@ class OutputsPublished:
     totals: Totals
 
 
-@dataclass(slots=True)
-class _Course:
-    """What is known of one run so far: the content of its receipt."""
-
-    clock: Clock
-    began_s: float
-    verdict: Verdict | None = None
-    totals: Totals = field(default_factory=Totals)
-    timings: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        begun_s = self.clock.monotonic_s()
-        try:
-            yield
-        finally:
-            self.timings[name] = self.timings.get(name, 0.0) + self.clock.monotonic_s() - begun_s
-
-    def verdict_fields(self) -> dict[str, object]:
-        if self.verdict is None:
-            return {}
-        fields: dict[str, object] = {
-            "outcome": str(self.verdict.outcome),
-            "row": self.verdict.row,
-            "why": self.verdict.why,
-            "witnesses": list(self.verdict.witnesses),
-        }
-        if self.verdict.exit_code is not None:
-            fields["exit_code"] = self.verdict.exit_code
-        return fields | ({"evidence": dict(self.verdict.evidence)} if self.verdict.evidence else {})
-
-
 def publish_outputs(
     request: OutputRequest,
     *,
@@ -147,7 +120,7 @@ def publish_outputs(
     if not declared:
         log.event("outputs.none", reason="the interface declares no outputs")
         return OutputsPublished(None, None, None, Totals())
-    course = _Course(clock, clock.monotonic_s())
+    course = Course(clock, clock.monotonic_s())
     try:
         with course.step("wait"):
             if start is not None:
@@ -156,9 +129,11 @@ def publish_outputs(
         budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
         plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget)
     except CopilotError as error:
-        _leave_receipt(request, course, transfer=transfer, log=log, cancel=cancel, error=error)
+        if request.write_receipt:
+            leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel, error=error)
         raise
-    _leave_receipt(request, course, transfer=transfer, log=log, cancel=cancel)
+    if request.write_receipt:
+        leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel)
     return OutputsPublished(published, plan, course.verdict, course.totals)
 
 
@@ -178,7 +153,7 @@ def _verdict(
 def _publish(
     request: OutputRequest,
     declared: dict[str, idl.LiteralType],
-    course: _Course,
+    course: Course,
     *,
     transfer: Transfer,
     log: Log,
@@ -197,7 +172,7 @@ def _publish(
         if request.write_manifest:
             spool = held.enter_context(ManifestSpool(plan.target.outputs_uri, directory=request.scratch))
         with course.step("transfer"):
-            manifest = _transfer(plan, request.directory, course, transfer=transfer, cancel=cancel, spool=spool)
+            manifest = _transfer(plan, request, course, transfer=transfer, cancel=cancel, spool=spool)
         with course.step("publish"):
             published = publish(manifest, plan, transfer=transfer, cancel=cancel, spool=spool)
     log.event(
@@ -222,15 +197,16 @@ def _raise_for(verdict: Verdict | None, directory: Path) -> None:
 
 def _transfer(
     plan: OutputPlan,
-    directory: Path,
-    course: _Course,
+    request: OutputRequest,
+    course: Course,
     *,
     transfer: Transfer,
     cancel: CancelToken,
     spool: ManifestSpool | None,
 ) -> Manifest:
     begun_s = course.clock.monotonic_s()
-    walk = Walk(Path(os.path.abspath(directory)))  # noqa: PTH100 — Path.resolve would follow links
+    scratch = request.scratch
+    walk = Walk(Path(os.path.abspath(request.directory)))  # noqa: PTH100 — Path.resolve would follow links
 
     def receipts() -> Iterator[Receipt]:
         if plan.sends:
@@ -238,7 +214,8 @@ def _transfer(
         if not walk.finished:
             yield from walk.landed(transfer.send(walk.again(), cancel))
         for item in plan.offloaded:
-            yield replace(transfer.write(item.uri, item.content, cancel), path="", variable=item.variable)
+            for receipt in _send_literal(item, transfer=transfer, scratch=scratch, cancel=cancel):
+                yield replace(receipt, path="", variable=item.variable)
         if not walk.finished:
             raise InternalError("The transfer ended before everything had moved", op="transfer")
 
@@ -248,37 +225,13 @@ def _transfer(
         if spool is not None:
             spool.add(receipt)
 
-    specs = [send.spec for send in plan.sends]
-    specs += [SendSpec(Path(f"{item.variable}.pb"), item.uri, variable=item.variable) for item in plan.offloaded]
+    specs = [send.spec for send in plan.sends] + [item.spec for item in plan.offloaded]
     return verify(specs, receipts(), each=note)
 
 
-def _leave_receipt(
-    request: OutputRequest,
-    course: _Course,
-    *,
-    transfer: Transfer,
-    log: Log,
-    cancel: CancelToken,
-    error: CopilotError | None = None,
-) -> None:
-    """Writes ``_receipt.json`` if it can: an end is never worse for the lack of it."""
-    # A store that cannot be reached would only be waited for once more, and who was told to stop should.
-    if not request.write_receipt or (error is not None and (error.transient or isinstance(error, Interrupted))):
+def _send_literal(item: Offloaded, *, transfer: Transfer, scratch: Path | None, cancel: CancelToken) -> Iterator[Receipt]:
+    if isinstance(item.content, bytes):
+        yield transfer.write(item.uri, item.content, cancel)
         return
-    course.timings["total"] = course.clock.monotonic_s() - course.began_s
-    failure = None if error is None else {"reason": error.reason, "message": error.message, "hint": error.hint}
-    document = receipt_document(
-        published=error is None,
-        outputs_uri=request.target.outputs_uri,
-        verdict=course.verdict_fields(),
-        totals=course.totals,
-        timings=course.timings,
-        failure=failure,
-    )
-    uri = join(request.target.output_prefix, podfiles.RECEIPT)
-    try:
-        token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
-        transfer.write(uri, document, token)
-    except CopilotError as no:
-        log.event("receipt.failed", level="warning", uri=redact(uri), reason=no.reason, error=no.message)
+    with item.content.spooled(scratch) as path:
+        yield from transfer.send([SendSpec(path, item.uri, variable=item.variable)], cancel)

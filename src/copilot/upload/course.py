@@ -1,0 +1,89 @@
+"""How one run of the sidecar went, and ``_receipt.json``, which keeps it."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from copilot.core import podfiles
+from copilot.core.errors import CopilotError, Interrupted
+from copilot.core.manifest import receipt_document
+from copilot.core.uri import join, redact
+from copilot.core.values import Totals
+from copilot.engine.cancel import Token
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from copilot.core.completion import Verdict
+    from copilot.core.ports import CancelToken, Clock, Log
+    from copilot.engine.transfer import Transfer
+    from copilot.upload.plan import OutputTarget
+
+_RECEIPT_TIMEOUT_S: Final = 15.0
+
+
+@dataclass(slots=True)
+class Course:
+    """What is known of one run so far."""
+
+    clock: Clock
+    began_s: float
+    verdict: Verdict | None = None
+    totals: Totals = field(default_factory=Totals)
+    timings: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        """Adds the time of its body, in seconds, under ``name``."""
+        begun_s = self.clock.monotonic_s()
+        try:
+            yield
+        finally:
+            self.timings[name] = self.timings.get(name, 0.0) + self.clock.monotonic_s() - begun_s
+
+    def verdict_fields(self) -> dict[str, object]:
+        """The verdict as the receipt has it; empty before there is one."""
+        if self.verdict is None:
+            return {}
+        fields: dict[str, object] = {
+            "outcome": str(self.verdict.outcome),
+            "row": self.verdict.row,
+            "why": self.verdict.why,
+            "witnesses": list(self.verdict.witnesses),
+        }
+        if self.verdict.exit_code is not None:
+            fields["exit_code"] = self.verdict.exit_code
+        return fields | ({"evidence": dict(self.verdict.evidence)} if self.verdict.evidence else {})
+
+
+def leave_receipt(
+    target: OutputTarget,
+    course: Course,
+    *,
+    transfer: Transfer,
+    log: Log,
+    cancel: CancelToken,
+    error: CopilotError | None = None,
+) -> None:
+    """Writes ``_receipt.json`` if it can: an end is never worse for the lack of it."""
+    # A store that cannot be reached would only be waited for once more, and who was told to stop should.
+    if error is not None and (error.transient or isinstance(error, Interrupted)):
+        return
+    course.timings["total"] = course.clock.monotonic_s() - course.began_s
+    failure = None if error is None else {"reason": error.reason, "message": error.message, "hint": error.hint}
+    document = receipt_document(
+        published=error is None,
+        outputs_uri=target.outputs_uri,
+        verdict=course.verdict_fields(),
+        totals=course.totals,
+        timings=course.timings,
+        failure=failure,
+    )
+    uri = join(target.output_prefix, podfiles.RECEIPT)
+    try:
+        token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
+        transfer.write(uri, document, token)
+    except CopilotError as no:
+        log.event("receipt.failed", level="warning", uri=redact(uri), reason=no.reason, error=no.message)
