@@ -54,6 +54,7 @@ class VaultSession:
         self._renewable = False
         self._expires_at_s: float | None = None
         self._retired: list[str] = []
+        self._unwrapped = ""
         self._http: requests.Session | None = None
 
     def remaining_s(self) -> float | None:
@@ -214,16 +215,24 @@ class VaultSession:
         settings = self._settings
         secret_id = settings.secret_id or (self._read(settings.secret_id_file) if settings.secret_id_file else "")
         self._known(secret_id.encode())
-        if settings.secret_id_wrapped:
-            answer = self.anonymous(
-                lambda client: client.adapter.post("/v1/sys/wrapping/unwrap"),
-                op="unwrap",
-                subject=self._where(),
-                token=secret_id,
-            )
-            secret_id = answer["data"]["secret_id"]
-            self._known(secret_id.encode())
-        return secret_id
+        if settings.secret_id_wrapped and not self._unwrapped:
+            try:
+                answer = self.anonymous(
+                    lambda client: client.adapter.post("/v1/sys/wrapping/unwrap"),
+                    op="unwrap",
+                    subject=self._where(),
+                    token=secret_id,
+                )
+            except (SecretRefused, SecretDenied, SecretNotFound, SecretExpiredToken) as cause:
+                raise SecretExpiredToken(
+                    "the wrapping token of the secret id has expired or was used before",
+                    op="login",
+                    subject=self._where(),
+                    hint="If nobody of yours used it, somebody else did: revoke the secret id.",
+                ) from cause
+            self._unwrapped = answer["data"]["secret_id"]
+            self._known(self._unwrapped.encode())
+        return self._unwrapped or secret_id
 
     def _read(self, path: str) -> str:
         try:
