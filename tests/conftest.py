@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -39,6 +40,7 @@ def moto_bucket(moto_server: S3Server) -> str:
 
 @pytest.fixture(scope="session")
 def gcs_server() -> Iterator[GcsServer]:
+    os.environ["GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"] = "false"  # else gcsfs asks for bucket types by gRPC, which is not there
     with fake_gcs() as server:
         yield server
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 import pytest
@@ -14,6 +14,7 @@ from copilot.stores.memory import MemoryStore
 from copilot.stores.registry import open_stores
 from copilot.stores.settings import RedisSettings, StoreSettings
 from copilot.stores.sources import BytesSource
+from copilot.testing.servers.raw import RawBucket
 from copilot.testing.servers.web import Page, WebServer
 from copilot.testing.store_contract import Raw, ReadContract, StoreContract, read
 
@@ -25,29 +26,6 @@ if TYPE_CHECKING:
     from copilot.testing.servers.gcs import GcsServer
     from copilot.testing.servers.redis import RedisServer
     from copilot.testing.servers.s3 import S3Server
-
-
-class Server(Protocol):
-    def poke(self, bucket: str, key: str, data: bytes) -> object: ...
-    def peek(self, bucket: str, key: str) -> bytes | None: ...
-    def remove(self, bucket: str, key: str) -> None: ...
-
-
-class RawBucket:
-    """One bucket of a server, past every store."""
-
-    def __init__(self, server: Server, bucket: str) -> None:
-        self._server = server
-        self._bucket = bucket
-
-    def poke(self, key: str, data: bytes) -> None:
-        self._server.poke(self._bucket, key, data)
-
-    def peek(self, key: str) -> bytes | None:
-        return self._server.peek(self._bucket, key)
-
-    def remove(self, key: str) -> None:
-        self._server.remove(self._bucket, key)
 
 
 def opened(settings: StoreSettings, uri: str) -> Store:
@@ -209,59 +187,3 @@ def _on_the_wire(key: str) -> str:
     """A URL's characters as every client sends them: what is no URL is encoded, escapes stay, in capitals."""
     text = quote(key, safe="/?%!$&'()*+,;=:@-._~")
     return re.sub(r"%(?![0-9A-Fa-f]{2})|%[0-9A-Fa-f]{2}", lambda m: m[0].upper() if len(m[0]) > 1 else "%25", text)
-
-
-class TestS3fs(StoreContract):
-    folds_double_slash = "SeaweedFS keeps objects in a file tree"
-
-    @pytest.fixture(scope="class")
-    def opened_once(self, s3_server: S3Server, s3_bucket: str) -> Store:
-        return opened(StoreSettings(s3=s3_server.settings, engine="fsspec"), f"s3://{s3_bucket}/x")
-
-    @pytest.fixture
-    def store(self, opened_once: Store) -> Store:
-        return opened_once
-
-    @pytest.fixture
-    def raw(self, s3_server: S3Server, s3_bucket: str) -> Raw:
-        return RawBucket(s3_server, s3_bucket)
-
-    @pytest.fixture
-    def nowhere(self, s3_server: S3Server) -> Store:
-        return opened(StoreSettings(s3=s3_server.settings, engine="fsspec"), "s3://no-such-bucket-here/x")
-
-
-class TestGcsfs(StoreContract):
-    @pytest.fixture(scope="class")
-    def opened_once(self, gcs_server: GcsServer, gcs_bucket: str) -> Store:
-        return opened(StoreSettings(gcs=gcs_server.settings, engine="fsspec"), f"gs://{gcs_bucket}/x")
-
-    @pytest.fixture
-    def store(self, opened_once: Store) -> Store:
-        return opened_once
-
-    @pytest.fixture
-    def raw(self, gcs_server: GcsServer, gcs_bucket: str) -> Raw:
-        return RawBucket(gcs_server, gcs_bucket)
-
-    @pytest.fixture
-    def nowhere(self, gcs_server: GcsServer) -> Store:
-        return opened(StoreSettings(gcs=gcs_server.settings, engine="fsspec"), "gs://no-such-bucket-here/x")
-
-
-class TestAdlfs(StoreContract):
-    @pytest.fixture(scope="class")
-    def opened_once(self, azure_server: AzureServer, azure_container: str) -> Store:
-        return opened(StoreSettings(azure=azure_server.settings, engine="fsspec"), f"az://{azure_container}/x")
-
-    @pytest.fixture
-    def store(self, opened_once: Store) -> Store:
-        return opened_once
-
-    @pytest.fixture
-    def raw(self, azure_server: AzureServer, azure_container: str) -> Raw:
-        return RawBucket(azure_server, azure_container)
-
-    @pytest.fixture
-    def nowhere(self, azure_server: AzureServer) -> Store:
-        return opened(StoreSettings(azure=azure_server.settings, engine="fsspec"), "az://no-such-container/x")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from copilot.core.errors import BadConfig
 from copilot.stores.object_store import Bucket, ObjectStore
@@ -43,15 +43,14 @@ def open_azure(uri: Uri, settings: AzureSettings, process: StoreSettings) -> Obj
     account = find_account(uri, settings, process, connection)
     config = _config(settings, connection, account)
 
-    def build(root: str = "") -> Any:  # noqa: ANN401 - obstore's classes cannot be imported here
+    def build(key: str = "") -> Any:  # noqa: ANN401 - obstore's classes cannot be imported here
         from obstore.store import AzureStore  # noqa: PLC0415 - 40 ms, only when a container is opened
 
-        # obstore encodes the container's name: of a root, its last segment stands there with its "/", the rest in the URL.
-        where, _, last = f"{container}{root}".rpartition("/")
-        endpoint = f"{account.endpoint}/{quote(unquote(where), safe='/-._~')}" if where else account.endpoint
+        # obstore encodes the container's name as one segment: with the container in the URL, it can be any key.
+        endpoint = f"{account.endpoint}/{container}" if key else account.endpoint
         try:
             return AzureStore(
-                f"{unquote(last)}/" if root else container,
+                key or container,
                 config={**config, "endpoint": endpoint},  # type: ignore[arg-type]  # options by name
                 client_options=client_options(process, account.endpoint),
                 retry_config=NO_RETRIES,
@@ -62,9 +61,7 @@ def open_azure(uri: Uri, settings: AzureSettings, process: StoreSettings) -> Obj
             ) from error
 
     return ObjectStore(
-        Bucket(
-            uri=name, host=urlsplit(account.endpoint).hostname or "", handle=build(), checked=None, rooted=build, lister=None
-        )
+        Bucket(uri=name, host=urlsplit(account.endpoint).hostname or "", handle=build(), rooted=build, whole=build)
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -54,7 +55,10 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
             hint="See `copilot stores` for all.",
         )
     try:
-        fs = fsspec.filesystem(protocol, **options, **more)
+        with warnings.catch_warnings():  # gcsfs warns of what nobody here does: making buckets
+            warnings.simplefilter("ignore", UserWarning)
+            fs = fsspec.filesystem(protocol, **options, **more)
+        fs.retries = 1  # s3fs's and gcsfs's own: the engine retries
     except (TypeError, ValueError) as error:
         raise BadConfig(
             f"The settings of {uri.scheme}:// cannot be used", op="open", subject=f"{uri.scheme}://", hint="Check its options."
@@ -91,7 +95,6 @@ def _s3(settings: S3Settings, process: StoreSettings) -> dict[str, Any]:
             "retries": {"max_attempts": 0},
             "s3": {"addressing_style": "virtual" if settings.path_style is False else "path"},
         },
-        "retries": 1,
         "max_concurrency": 3,
     }
 

@@ -143,7 +143,7 @@ class FsspecStore:
         try:
             entries = self._fs.ls(base, detail=True)
         except FileNotFoundError:
-            if not prefix:
+            if not prefix or not self._has_bucket():
                 raise
             return
         below: list[str] = []

@@ -57,9 +57,7 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
                 hint="Check the service account's key file and the options of the store.",
             ) from error
 
-    return ObjectStore(
-        Bucket(uri=name, host=urlsplit(endpoint).hostname or "", handle=build(), checked=None, rooted=build, lister=None)
-    )
+    return ObjectStore(Bucket(uri=name, host=urlsplit(endpoint).hostname or "", handle=build(), rooted=build))
 
 
 def _nobody() -> GCSCredential:

@@ -53,15 +53,17 @@ class Bucket:
         handle: obstore's object for it.
         checked: like ``handle``, with the store checking what it gets (only where that costs extra), or None.
         rooted: obstore's object with a key, percent-encoded, as its root: how keys are reached that its paths cannot spell.
+        whole: obstore's object whose root is exactly the key given, any key, not encoded; None where ``rooted`` must do.
         lister: lists keys verbatim in the store's own protocol, or None to list through obstore.
     """
 
     uri: str
     host: str
     handle: Handle
-    checked: Callable[[], Handle] | None
     rooted: Callable[[str], Handle]
+    checked: Callable[[], Handle] | None = None
     lister: Callable[[ObjectStore], Lister] | None = None
+    whole: Callable[[str], Handle] | None = None
 
 
 class ObjectStore:
@@ -194,18 +196,22 @@ class ObjectStore:
         store of their own whose root is the key: obstore adds one ``/`` and an empty path to it.
         """
         if not _plain(key):
-            from urllib.parse import quote  # noqa: PLC0415 - rare
-
-            if key.endswith("/") and key != "/" and not _dotted(key):
-                return self.bucket.rooted("/" + quote(key[:-1], safe="/-._~")), ""
-            head, _, tail = key.rpartition("/")
-            if head and not _dotted(key) and _plain(tail):
-                return self.bucket.rooted("/" + quote(head, safe="/-._~")), tail
-            name = self._name(key)
-            raise UnsafePath(f"{name!r} is no name an object can be reached by", op=op, subject=name, hint="Rename the object.")
+            return self._root(key, op)
         if checked and self.bucket.checked is not None:
             return self.bucket.checked(), key
         return self.bucket.handle, key
+
+    def _root(self, key: str, op: str) -> tuple[Handle, str]:
+        from urllib.parse import quote  # noqa: PLC0415 - rare
+
+        head, _, tail = key.rpartition("/")
+        if key and not _dotted(key):
+            if self.bucket.whole is not None:
+                return self.bucket.whole(key), ""
+            if head and (not tail or _plain(tail)):
+                return self.bucket.rooted("/" + quote(head, safe="/-._~")), tail
+        name = self._name(key)
+        raise UnsafePath(f"{name!r} is no name an object can be reached by", op=op, subject=name, hint="Rename the object.")
 
     def _get_nothing(self, key: str, start: int, end: int, if_match: str | None) -> ChunkStream:
         del if_match

@@ -105,6 +105,8 @@ def classified(error: BaseException, op: str, subject: Subject) -> CopilotError:
         return _of_credentials(found, op, subject)
     if isinstance(error, FileNotFoundError):
         return _missing(found, op, subject)
+    if found.code == "ConditionalRequestConflict":  # two writers at once: neither has won yet
+        return Throttled(f"Somebody else is writing {subject.uri} just now", op=op, subject=subject.uri)
     if name == "AlreadyExistsError":
         return AlreadyExists(f"{subject.uri} exists already", op=op, subject=subject.uri)
     if name in {"PreconditionError", "NotModifiedError"}:
@@ -141,6 +143,10 @@ def of_status(status: int, code: str, op: str, subject: Subject) -> StoreError:
             subject=subject.uri,
             hint="It may be overloaded: try again later.",
         )
+    if code == "ConditionalRequestConflict":
+        return Throttled(f"Somebody else is writing {subject.uri} just now", op=op, subject=subject.uri)
+    if op == "put" and (status == HTTPStatus.PRECONDITION_FAILED or code == "BlobAlreadyExists"):
+        return AlreadyExists(f"{subject.uri} exists already", op=op, subject=subject.uri)
     if status == HTTPStatus.PRECONDITION_FAILED:
         return ObjectChanged(f"{subject.uri} is not the object it was", op=op, subject=subject.uri)
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:

@@ -31,7 +31,9 @@ from copilot.core.errors import (
     LocalIOError,
     ObjectChanged,
     ObjectNotFound,
+    ServerFault,
     StoreError,
+    Throttled,
     Unsupported,
 )
 from copilot.core.ports import Checksum, ObjectInfo, Store
@@ -391,12 +393,8 @@ class StoreContract(ReadContract):
         def write(number: int) -> ObjectInfo | None:
             try:
                 return store.put(f"{place}once", BytesSource(b"%d" % number), if_absent=True)
-            except AlreadyExists:
+            except (AlreadyExists, ServerFault, Throttled):  # a server may also answer "try again"
                 return None
-            except StoreError as error:
-                if error.transient:  # a server may answer "try again"
-                    return None
-                raise
 
         with ThreadPoolExecutor(8) as pool:
             winners = [number for number, info in enumerate(pool.map(write, range(8))) if info is not None]
