@@ -22,14 +22,14 @@ RECEIPT_FORMAT: Final = "copilot-receipt/1"
 
 def manifest_head(outputs_uri: str) -> str:
     """The beginning, up to the first object."""
-    return f'{{"format": {_json(MANIFEST_FORMAT)}, "outputs": {_json(outputs_uri)},\n "objects": ['
+    return f'{{"format": {_json(MANIFEST_FORMAT)}, "outputs": {_json(redact(outputs_uri))},\n "objects": ['
 
 
 def manifest_line(receipt: Receipt, *, first: bool) -> str:
-    """One object: where it is, what it was, and what proves it. Fields that are not known are left out."""
+    """One object: where it is, what it was, and what proves it. Fields that are not known are left out, credentials too."""
     known = {
         "path": receipt.path,
-        "uri": receipt.uri,
+        "uri": redact(receipt.uri),
         "variable": receipt.variable,
         "digest": receipt.digest,
         "etag": receipt.etag,

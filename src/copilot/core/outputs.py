@@ -153,7 +153,7 @@ class LiteralBuilder:
                 except BadOutput as no:
                     del self.sends[before:]
                     if exact:
-                        refusals.append(no.message.partition(" but in ")[2] or no.message)
+                        refusals.append(no.message.partition(" but in ")[2].removeprefix(f"{entry.shown} ") or no.message)
                     continue
                 return union_literal(variant, value)
         problem = f"nothing fits any variant ({'; '.join(refusals[:_MANY])})"
