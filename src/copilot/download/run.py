@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
@@ -197,7 +197,12 @@ def _gather(todo: InputPlan, root: Path, transfer: Fetching, directory: Path, ca
     write_values(todo.files, root, final=directory, cancel=cancel)
     make_directories((*todo.directories, *(spec.target for spec in todo.fetches if spec.tree)), root)
     receipts = transfer.fetch(todo.fetches, root, cancel) if todo.fetches else iter(())
-    manifest = verify(todo.fetches, receipts, root=root)
+    try:
+        manifest = verify(todo.fetches, receipts, root=root)
+    finally:
+        # Whatever ended it, no thread writes into the staging directory any more when it is removed.
+        if isinstance(receipts, Generator):
+            receipts.close()
     # The documents come last: they say that the rest is there.
     write_values(todo.documents, root, final=directory, cancel=cancel)
     return manifest
