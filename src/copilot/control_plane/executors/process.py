@@ -182,7 +182,7 @@ class ProcessExecutor(PodApi):
                 return
             known = record.deletion()
             if known is None or grace_s < known["deletionGracePeriodSeconds"]:
-                at = known["deletionTimestamp"] if known else rfc3339(time.time(), precise=True)
+                at = rfc3339(time.time() + grace_s, precise=True)
                 write_whole(
                     record.directory / "deletion.json", {"deletionTimestamp": at, "deletionGracePeriodSeconds": grace_s}
                 )

@@ -1,0 +1,248 @@
+"""One attempt of a task → its pod. Pure: nothing is read, nothing is started."""
+
+from __future__ import annotations
+
+import base64
+import math
+from typing import TYPE_CHECKING, Any, Final
+
+from copilot.control_plane.pod_templates.merge import checked, merged
+from copilot.control_plane.pods.data_containers import RESERVED_CONTAINERS, RESERVED_VOLUMES, DataParts, data_parts
+from copilot.control_plane.pods.environment import main_environment
+from copilot.control_plane.pods.labels import pod_annotations, pod_labels
+from copilot.control_plane.pods.main_container import OwnPart, own_part
+from copilot.control_plane.pods.settings import DEFAULT_TEMPLATE, PodSettings
+from copilot.control_plane.pods.task_secrets import VOLUME as SECRETS_VOLUME
+from copilot.control_plane.pods.task_secrets import TaskSecrets, task_secrets
+from copilot.control_plane.templates import Variables
+from copilot.control_plane.work import AttemptWork, BuiltPod
+from copilot.core.errors import PodRefused
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from flyteidl2.core.tasks_pb2 import DataLoadingConfig, TaskTemplate
+
+FINALIZER: Final = "copilot.dev/outcome"
+RAW_CONTAINER: Final = "raw-container"
+_ROLES: Final = ("default", "primary", "copilot")
+_START_ALLOWANCE_S: Final = 600  # what pulling images and fetching inputs may take, before the cluster's own deadline counts
+
+
+def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
+    """The pod, the Secrets that come with it, and what its author should be warned of.
+
+    Raises:
+        PodRefused: the task, its pod template or the named template cannot be made into a pod.
+        BadInputs, SecretNotFound, BadSecretRef: see the parts.
+    """
+    template = work.spec.task_template
+    config = _data_config(template)
+    base, roles = _base(settings, template.metadata.pod_template_name)
+    own_variables = Secrets(work)
+    data = data_parts(work, config, settings, roles["copilot"], own_variables.name)
+    variables = _variables(work, data)
+    own = own_part(work, settings, variables)
+    secrets = task_secrets(work)
+    _refuse_reserved(own)
+    main = _main(work, settings, variables, own=own, roles=roles, data=data, secrets=secrets, config=config)
+    others = [
+        merged(_container(roles["default"]), each, kind="Container", where=f"containers[{each.get('name')}]")
+        for each in own.others
+    ]
+    spec = merged(base, {key: value for key, value in own.spec.items() if key != "initContainers"}, where="pod_spec")
+    if _interruptible(work):
+        spec = merged(spec, settings.interruptible, where="interruptible")
+    spec |= {
+        "restartPolicy": "Never",
+        "terminationGracePeriodSeconds": max(data.grace_s, int(spec.get("terminationGracePeriodSeconds", 0))),
+        "initContainers": [*spec.get("initContainers", ()), *data.inits, *own.spec.get("initContainers", ())],
+        "containers": [main, *others],
+        "volumes": [*spec.get("volumes", ()), *data.volumes, *secrets.volumes, *_shared_memory(template)[0]],
+    }
+    spec = {key: value for key, value in spec.items() if value != []}
+    _account(spec, work)
+    _accelerator(spec, template, settings)
+    timeout_s = template.metadata.timeout.seconds + template.metadata.timeout.nanos / 1e9
+    if timeout_s > 0:
+        spec["activeDeadlineSeconds"] = math.ceil(timeout_s) + _START_ALLOWANCE_S
+    if data.inits and settings.run_as_user is not None:
+        spec["securityContext"] = {"fsGroup": settings.run_as_user, **spec.get("securityContext", {})}
+    labels, left_out = pod_labels(work, settings)
+    manifest = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": work.pod_name,
+            "namespace": work.namespace,
+            "labels": labels,
+            "annotations": pod_annotations(work, main["name"]),
+            "finalizers": [FINALIZER],
+        },
+        "spec": checked(spec),
+    }
+    objects = [
+        each for each in (own_variables.manifest if data.inits else None, secrets.manifest, _store_secret(work, config)) if each
+    ]
+    return BuiltPod(manifest=manifest, warnings=(*own.warnings, *left_out), secrets=tuple(objects))
+
+
+class Secrets:
+    """The Secret with the variables of our own containers: store credentials and the token for reports are in no manifest."""
+
+    def __init__(self, work: AttemptWork) -> None:
+        """See the class."""
+        values = dict(work.pod_env)
+        if work.report_url:
+            values |= {"COPILOT_REPORT_URL": work.report_url, "COPILOT_REPORT_TOKEN": work.report_token}
+        self.name = f"{work.pod_name}-copilot" if values else ""
+        self.manifest = _secret(self.name, work.namespace, values) if values else None
+
+
+def _secret(name: str, namespace: str, values: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "type": "Opaque",
+        "metadata": {"name": name, "namespace": namespace},
+        "data": {key: base64.b64encode(value.encode()).decode() for key, value in sorted(values.items())},
+    }
+
+
+def _store_name(work: AttemptWork) -> str:
+    return f"{work.pod_name}-store"
+
+
+def _store_secret(work: AttemptWork, config: DataLoadingConfig) -> dict[str, Any] | None:
+    """What a task that reads and writes the store itself needs for that."""
+    return _secret(_store_name(work), work.namespace, work.task_env) if work.task_env and _reads_store(work, config) else None
+
+
+def _reads_store(work: AttemptWork, config: DataLoadingConfig) -> bool:
+    """A Python task does; a raw container never gets our credentials, also when it has no ``data_config``."""
+    return not config.enabled and work.spec.task_template.type != RAW_CONTAINER
+
+
+def _data_config(template: TaskTemplate) -> DataLoadingConfig:
+    if template.HasField("k8s_pod"):
+        return template.k8s_pod.data_config
+    return template.container.data_config
+
+
+def _base(settings: PodSettings, name: str) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """The named template, and the defaults that its containers ``default``, ``primary`` and ``copilot`` stand for."""
+    chosen = name or DEFAULT_TEMPLATE
+    if name and name not in settings.templates:
+        known = ", ".join(sorted(settings.templates)) or "none"
+        raise PodRefused(f"there is no pod template called {name}", op="pod", subject=name, hint=f"Known templates: {known}.")
+    spec = checked(settings.templates.get(chosen, {}), where=f"template {chosen}")
+    containers = {each.get("name"): each for each in spec.pop("containers", ())}
+    roles = {role: _container(containers.pop(role, {})) for role in _ROLES}
+    if containers:
+        raise PodRefused(
+            f"the pod template {chosen} has a container called {next(iter(containers))}",
+            op="pod",
+            subject=chosen,
+            hint="Its containers are defaults: default, primary or copilot.",
+        )
+    return spec, roles
+
+
+def _container(fields: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in fields.items() if key != "name"}
+
+
+def _main(
+    work: AttemptWork,
+    settings: PodSettings,
+    variables: Variables,
+    *,
+    own: OwnPart,
+    roles: Mapping[str, Mapping[str, Any]],
+    data: DataParts,
+    secrets: TaskSecrets,
+    config: DataLoadingConfig,
+) -> dict[str, Any]:
+    defaults = merged(roles["default"], roles["primary"], kind="Container", where="primary")
+    main = merged(defaults, own.main, kind="Container", where=f"containers[{own.main.get('name')}]")
+    env = main_environment(work, settings, variables)
+    if _reads_store(work, config):
+        reference = {"name": _store_name(work)}
+        env += [{"name": key, "valueFrom": {"secretKeyRef": {**reference, "key": key}}} for key in sorted(work.task_env)]
+    main["env"] = _last_by_name([*main.get("env", ()), *env, *secrets.env])
+    mounts = [*main.get("volumeMounts", ()), *data.main_mounts, *secrets.mounts, *_shared_memory(work.spec.task_template)[1]]
+    if mounts:
+        main["volumeMounts"] = mounts
+    return main
+
+
+def _last_by_name(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    return list({each["name"]: each for each in entries}.values())
+
+
+def _variables(work: AttemptWork, data: DataParts) -> Variables:
+    return Variables(
+        input_uri=work.input_uri,
+        output_prefix=work.output_prefix,
+        previous_prefix=work.previous_prefix,
+        unique=work.pod_name,
+        namespace=work.namespace,
+        run=work.run,
+        action=work.action,
+        attempt=work.attempt,
+        run_start_s=work.run_start_s,
+        input_dir=data.input_dir,
+        output_dir=data.output_dir,
+    )
+
+
+def _refuse_reserved(own: OwnPart) -> None:
+    every = [own.main, *own.others, *own.spec.get("initContainers", ())]
+    names = [("container", each.get("name"), RESERVED_CONTAINERS) for each in every]
+    names += [("volume", each.get("name"), RESERVED_VOLUMES | {SECRETS_VOLUME}) for each in own.spec.get("volumes", ())]
+    for what, name, reserved in names:
+        if name in reserved:
+            raise PodRefused(
+                f"the pod template has a {what} called {name}, a name that Copilot keeps",
+                op="pod",
+                subject=str(name),
+                hint="Rename it.",
+            )
+    if own.spec.get("restartPolicy", "Never") != "Never":
+        raise PodRefused(
+            "the pod template has a restartPolicy other than Never",
+            op="pod",
+            subject="restartPolicy",
+            hint="Leave it out: retries are the task's own setting.",
+        )
+
+
+def _interruptible(work: AttemptWork) -> bool:
+    if work.run_spec.HasField("interruptible"):
+        return bool(work.run_spec.interruptible.value)
+    return bool(work.spec.task_template.metadata.interruptible)
+
+
+def _account(spec: dict[str, Any], work: AttemptWork) -> None:
+    run, task = work.run_spec.security_context, work.spec.task_template.security_context
+    account = run.run_as.k8s_service_account or task.run_as.k8s_service_account
+    if account:
+        spec |= {"serviceAccountName": account, "automountServiceAccountToken": True}
+
+
+def _accelerator(spec: dict[str, Any], template: TaskTemplate, settings: PodSettings) -> None:
+    device = template.extended_resources.gpu_accelerator.device
+    if device:
+        spec["nodeSelector"] = {**spec.get("nodeSelector", {}), settings.accelerator_label: device}
+
+
+def _shared_memory(template: TaskTemplate) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """``/dev/shm`` as large as the task asks for: the volume and its mount."""
+    if not template.extended_resources.HasField("shared_memory"):
+        return [], []
+    asked = template.extended_resources.shared_memory
+    name, path = asked.mount_name or "flyte-shared-memory", asked.mount_path or "/dev/shm"  # noqa: S108  the container's
+    directory: dict[str, Any] = {"medium": "Memory"}
+    if asked.size_limit:
+        directory["sizeLimit"] = asked.size_limit
+    return [{"name": name, "emptyDir": directory}], [{"name": name, "mountPath": path}]

@@ -1,0 +1,205 @@
+"""Copilot's own containers in a task's pod: the native sidecar, the init container, and the volumes they share. Pure."""
+
+from __future__ import annotations
+
+import base64
+import math
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from flyteidl2.core.tasks_pb2 import DataLoadingConfig, IOStrategy
+
+from copilot.control_plane.executors.processes.quantities import quantity_bytes
+from copilot.control_plane.pods.settings import CONTROL_DIR
+from copilot.core.gotext import NANOS_PER_SECOND, format_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from copilot.control_plane.pods.settings import PodSettings
+    from copilot.control_plane.work import AttemptWork
+    from copilot.core import idl
+
+SIDECAR: Final = "copilot-sidecar"
+INIT: Final = "copilot-init"
+INPUTS_VOLUME: Final = "flyte-inputs"
+OUTPUTS_VOLUME: Final = "flyte-outputs"
+CONTROL_VOLUME: Final = "copilot-control"
+SCRATCH_VOLUME: Final = "copilot-scratch"
+RESERVED_VOLUMES: Final = frozenset({INPUTS_VOLUME, OUTPUTS_VOLUME, CONTROL_VOLUME, SCRATCH_VOLUME})
+RESERVED_CONTAINERS: Final = frozenset({SIDECAR, INIT})
+DEFAULT_INPUT_PATH: Final = "/var/flyte/inputs"
+DEFAULT_OUTPUT_PATH: Final = "/var/flyte/outputs"
+PROBE_TRIES: Final = 60
+
+_LARGE: Final = frozenset({"blob", "schema", "structured_dataset_type"})
+
+
+@dataclass(frozen=True, slots=True)
+class DataParts:
+    """What moving data adds to a pod; everything empty for a task that moves none."""
+
+    inits: list[dict[str, Any]] = field(default_factory=list)
+    volumes: list[dict[str, Any]] = field(default_factory=list)
+    main_mounts: list[dict[str, Any]] = field(default_factory=list)
+    input_dir: str = ""
+    output_dir: str = ""
+    grace_s: int = 30
+
+
+def data_parts(
+    work: AttemptWork, config: DataLoadingConfig, settings: PodSettings, defaults: Mapping[str, Any], secret: str
+) -> DataParts:
+    """The containers and volumes for a task that does not read and write the store by itself.
+
+    Args:
+        work: the attempt.
+        config: its ``data_config``; not enabled means a task that needs none of this.
+        settings: the pods'.
+        defaults: fields of both containers, from the pod template's container ``copilot``.
+        secret: the Secret that holds our containers' variables, or empty.
+    """
+    interface = work.spec.task_template.interface
+    reads, writes = bool(interface.inputs.variables) and bool(work.input_uri), bool(interface.outputs.variables)
+    if not config.enabled or not (reads or writes):
+        return DataParts()
+    input_dir, output_dir = config.input_path or DEFAULT_INPUT_PATH, config.output_path or DEFAULT_OUTPUT_PATH
+    common = _common(settings, defaults, secret)
+    volumes: list[dict[str, Any]] = [{"name": CONTROL_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]
+    if settings.scratch:
+        volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
+    inits, mounts = [], []
+    if writes:
+        volumes.append({"name": OUTPUTS_VOLUME, "emptyDir": {}})
+        mounts.append({"name": OUTPUTS_VOLUME, "mountPath": output_dir})
+        inits.append(_sidecar(work, config, settings, common, output_dir))
+    if reads:
+        volumes.append({"name": INPUTS_VOLUME, "emptyDir": {}})
+        mounts.append({"name": INPUTS_VOLUME, "mountPath": input_dir})
+        inits.append(_downloader(work, config, settings, common, input_dir))
+    grace = _grace_s(work, settings) if writes else 30
+    return DataParts(inits, volumes, mounts, input_dir if reads else "", output_dir if writes else "", grace)
+
+
+def _common(settings: PodSettings, defaults: Mapping[str, Any], secret: str) -> dict[str, Any]:
+    context: dict[str, Any] = {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "readOnlyRootFilesystem": True,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+    if settings.run_as_user is not None:
+        context |= {"runAsNonRoot": True, "runAsUser": settings.run_as_user, "runAsGroup": settings.run_as_user}
+    common: dict[str, Any] = {
+        **defaults,
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "env": [*defaults.get("env", ()), {"name": "COPILOT_CONTROL_DIR", "value": CONTROL_DIR}],
+        "securityContext": {**defaults.get("securityContext", {}), **context},
+    }
+    if secret:
+        common["envFrom"] = [*defaults.get("envFrom", ()), {"secretRef": {"name": secret}}]
+    return common
+
+
+def _mounts(settings: PodSettings, name: str, path: str) -> list[dict[str, Any]]:
+    scratch = [{"name": SCRATCH_VOLUME, "mountPath": "/tmp"}] if settings.scratch else []  # noqa: S108  the container's own
+    return [{"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR}, *scratch, {"name": name, "mountPath": path}]
+
+
+def _sidecar(
+    work: AttemptWork, config: DataLoadingConfig, settings: PodSettings, common: Mapping[str, Any], output_dir: str
+) -> dict[str, Any]:
+    interface = base64.b64encode(work.spec.task_template.interface.SerializeToString(deterministic=True)).decode()
+    arguments = [
+        "sidecar",
+        "--timeout",
+        format_duration(settings.upload_timeout_s * NANOS_PER_SECOND),
+        "--to-raw-output",
+        work.output_prefix,
+        "--to-output-prefix",
+        work.output_prefix,
+        "--from-local-dir",
+        output_dir,
+        "--interface",
+        interface,
+        f"--trust-signal={str(settings.trust_signal).lower()}",
+    ]
+    strategy = config.io_strategy
+    if config.HasField("io_strategy"):
+        arguments += ["--upload-mode", IOStrategy.UploadMode.Name(strategy.upload_mode)]
+    probe = {
+        "exec": {"command": list(settings.probe)},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+        "failureThreshold": PROBE_TRIES,
+    }
+    return {
+        **common,
+        "name": SIDECAR,
+        "command": list(settings.command),
+        "args": arguments,
+        "restartPolicy": "Always",
+        "startupProbe": probe,
+        "volumeMounts": _mounts(settings, OUTPUTS_VOLUME, output_dir),
+    }
+
+
+def _downloader(
+    work: AttemptWork, config: DataLoadingConfig, settings: PodSettings, common: Mapping[str, Any], input_dir: str
+) -> dict[str, Any]:
+    interface = base64.b64encode(work.spec.task_template.interface.inputs.SerializeToString(deterministic=True)).decode()
+    arguments = [
+        "init",
+        "--from-remote",
+        work.input_uri,
+        "--to-output-prefix",
+        work.output_prefix,
+        "--to-local-dir",
+        input_dir,
+        "--format",
+        DataLoadingConfig.LiteralMapFormat.Name(config.format),
+        "--file-input-layout",
+        _layout(config),
+        "--input-interface",
+        interface,
+    ]
+    if config.HasField("io_strategy"):
+        arguments += ["--download-mode", IOStrategy.DownloadMode.Name(config.io_strategy.download_mode)]
+    return {
+        **common,
+        "name": INIT,
+        "command": list(settings.command),
+        "args": arguments,
+        "volumeMounts": _mounts(settings, INPUTS_VOLUME, input_dir),
+    }
+
+
+def _layout(config: DataLoadingConfig) -> str:
+    name = str(DataLoadingConfig.FileInputLayout.Name(config.file_input_layout))
+    return "NAMED_DIR" if name.endswith("NAMED_DIR") else "DIRECT"
+
+
+def _grace_s(work: AttemptWork, settings: PodSettings) -> int:
+    """What an upload may need: little where only values are written, else what fits the storage the task asks for."""
+    outputs = [each.value.type for each in work.spec.task_template.interface.outputs.variables]
+    if not any(_may_be_large(each) for each in outputs):
+        return min(settings.small_grace_s, settings.upload_timeout_s)
+    resources = work.spec.task_template.container.resources
+    entries = [*resources.limits, *resources.requests]
+    storage = [quantity_bytes(each.value) for each in entries if each.name in {resources.STORAGE, resources.EPHEMERAL_STORAGE}]
+    if not storage:
+        return settings.upload_timeout_s
+    needed = settings.small_grace_s + math.ceil(max(storage) / settings.assumed_bytes_per_s)
+    return min(needed, settings.upload_timeout_s)
+
+
+def _may_be_large(kind: idl.LiteralType) -> bool:
+    of = kind.WhichOneof("type")
+    if of == "collection_type":
+        return _may_be_large(kind.collection_type)
+    if of == "map_value_type":
+        return _may_be_large(kind.map_value_type)
+    if of == "union_type":
+        return any(_may_be_large(each) for each in kind.union_type.variants)
+    return of in _LARGE
