@@ -9,6 +9,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -89,6 +91,22 @@ def as_copilot_error(exception: BaseException) -> CopilotError:
         ours = InternalError(f"something that should not happen did ({type(exception).__name__})")
     ours.__cause__ = exception
     return ours
+
+
+def masked(error: CopilotError, mask: Callable[[str], str]) -> CopilotError:
+    """A copy of ``error``, and of the causes it speaks of, in which ``mask`` has gone over every text."""
+    clone = copy(error)
+    CopilotError.__init__(
+        clone,
+        mask(error.message),
+        op=error.op,
+        subject=mask(error.subject),
+        hint=mask(error.hint),
+        retry_after_s=error.retry_after_s,
+    )
+    cause = error.__cause__
+    clone.__cause__ = masked(cause, mask) if isinstance(cause, CopilotError) else cause
+    return clone.with_traceback(error.__traceback__)
 
 
 def _local(error: OSError) -> CopilotError:

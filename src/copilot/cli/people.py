@@ -26,6 +26,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "completion": ("copilot.cli.completion:command", "Print the completion script of a shell."),
     "config": ("copilot.cli.config_show:command", "Print the effective configuration, without secrets."),
     "download": ("copilot.cli.pod_help:download", "Stage inputs, with the reference's own flags."),
+    "explain": ("copilot.cli.explain:command", "Say what a reason code means and what to do."),
     "init": ("copilot.cli.pod_help:init", "Stage typed inputs into a directory."),
     "plan": ("copilot.cli.pod_help:plan", "Print what init, download or sidecar would do."),
     "run": ("copilot.cli.run:command", "Stage inputs, run a command, publish its outputs."),

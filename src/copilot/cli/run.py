@@ -191,7 +191,7 @@ command = PeopleCommand(
     ],
     help="Stage inputs, run COMMAND, publish its outputs, and end with its exit code. In COMMAND, {{.inputs.NAME}} is the "
     "value of an input (the path of a file or directory), {{.inputDir}} and {{.outputDir}} are the directories; it finds them "
-    "in INPUT_DIR and OUTPUT_DIR as well. TYPE is int, float, str, bool, datetime, duration, struct, binary, file, dir, list[T], "
-    "map[T], T? or enum(a,b).",
+    "in INPUT_DIR and OUTPUT_DIR as well. TYPE is int, float, str, bool, datetime, duration, struct, binary, file, dir, "
+    "list[T], map[T], T? or enum(a,b).",
     example="copilot run -i n=5 --output next:int -o ./published -- sh -c 'expr {{.inputs.n}} + 1 > {{.outputDir}}/next'",
 )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TextIO
 
 from copilot import config
 from copilot.engine.cancel import Token
@@ -71,6 +70,7 @@ class Session:
         self.redactor = Redactor()
         for secret in config.secret_values(configuration):
             self.redactor.register(secret)
+        self._log_stream: TextIO | None = None
         self.log: Log = self._open_log()
         for warning in configuration.warnings:
             self.log.event("config.warning", level="warning", message=warning)
@@ -93,8 +93,10 @@ class Session:
             log = JsonLog(sys.stderr, clock=self.clock, redactor=self.redactor, level=settings.level, context=context)
         if settings.file is None:
             return log
-        stream = settings.file.open("a", encoding="utf-8")
-        return LogWithFile(log, JsonLog(stream, clock=self.clock, redactor=self.redactor, level="debug", context=context))
+        self._log_stream = settings.file.open("a", encoding="utf-8")
+        return LogWithFile(
+            log, JsonLog(self._log_stream, clock=self.clock, redactor=self.redactor, level="debug", context=context)
+        )
 
     @cached_property
     def progress(self) -> Progress:
@@ -149,8 +151,11 @@ class Session:
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
         settings = self.configuration
-        end = outcome.outcome_of(exception, failure_exit_code=settings.failure_exit_code, signal_number=self.latch.received)
-        end = replace(end, sentence=self.redactor.mask(end.sentence))
+        end = outcome.outcome_of(
+            outcome.masked(outcome.as_copilot_error(exception), self.redactor.mask),
+            failure_exit_code=settings.failure_exit_code,
+            signal_number=self.latch.received,
+        )
         if code and prefix:
             cancel = Token(self.clock, timeout_s=ERROR_DOCUMENT_S, budget="the time for the error document")
             outcome.write_error_document(
@@ -165,23 +170,20 @@ class Session:
         if code:
             create = str(settings.termination_log) != config.values.TERMINATION_LOG
             outcome.write_termination_message(settings.termination_log, end.message(), create=create)
-        self.close()
+        self._close_progress()
         outcome.tell(end, self.log, during=self.command)
+        self.close()
         return end.exit_code
 
     def close(self) -> None:
-        """Takes a bar off the terminal and writes the last numbers; harmless when called again."""
+        """Takes a bar off the terminal, writes the last numbers, closes the log file; harmless when called again."""
+        self._close_progress()
+        if self._log_stream is not None:
+            self._log_stream.close()
+
+    def _close_progress(self) -> None:
         for listener in self.__dict__.get("_listeners", ()):
             listener.close()
-
-
-@contextmanager
-def failures_told(session: Session, ended: list[int]) -> Iterator[None]:
-    """Runs a body; whatever it raises becomes the exit code in ``ended``."""
-    try:
-        yield
-    except BaseException as exception:  # noqa: BLE001 - the single place where every exception ends
-        ended.append(session.fail(exception))
 
 
 def open_session(
