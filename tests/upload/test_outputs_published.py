@@ -256,6 +256,23 @@ def test_an_output_directory_that_is_not_there_is_said_to_be_missing(world: Worl
         world.publish({"n": INTEGER})
 
 
+def test_an_output_directory_that_cannot_be_listed_is_said_to_be_so(world: World) -> None:
+    loop = world.out.parent / "loop"
+    loop.symlink_to("loop")
+    with pytest.raises(UnreadableOutput, match=r"the output directory .*loop cannot be read \(too many levels"):
+        world.publish({"n": INTEGER}, directory=loop)
+
+
+def test_what_is_no_output_is_left_alone_whatever_it_is(world: World) -> None:
+    world.wrote({"n": "1", "core.123": "dump", "tmp/x": "1"})
+    os.mkfifo(world.out / "pipe")
+    (world.out / "away").symlink_to("/etc/passwd")
+    Path(os.fsdecode(os.fsencode(world.out) + b"/bad\xff")).write_text("x")
+    world.publish({"n": INTEGER})
+    assert set(world.outputs()) == {"n"}
+    assert world.objects(world.raw) == {}
+
+
 def test_the_file_of_another_output_is_not_taken_for_ones_own(world: World) -> None:
     world.wrote({"a.b": "1"})
     with pytest.raises(MissingOutput, match="output 'a'"):
@@ -329,10 +346,15 @@ def test_several_literals_beyond_the_size_together_are_offloaded_largest_first(w
     assert [name for name in "abc" if outputs[name].HasField("offloaded_metadata")] == ["b"]
 
 
-def test_json_too_deep_for_any_reader_is_refused_before_it_is_published(world: World) -> None:
-    world.wrote({"g": '{"a":' * 60 + "1" + "}" * 60})
-    with pytest.raises(BadOutput, match="nested too deeply for a literal"):
+@pytest.mark.parametrize("depth", [60, 300, 700, 2000, 100_000])
+@pytest.mark.parametrize(("opening", "closing"), [('{"a":', "}"), ("[", "]")])
+def test_json_too_deep_for_any_reader_is_refused_before_it_is_published(
+    world: World, depth: int, opening: str, closing: str
+) -> None:
+    world.wrote({"g": '{"b": ' + opening * depth + "1" + closing * depth + "}"})
+    with pytest.raises(BadOutput, match="nested too deeply"):
         world.publish({"g": idl.LiteralType(simple=S.STRUCT)})
+    assert "outputs.pb" not in world.objects(world.meta)
 
 
 def test_the_plan_can_be_printed_without_moving_anything(world: World) -> None:

@@ -63,6 +63,8 @@ def generic(place: Place, literal_type: idl.LiteralType, value: JsonValue) -> id
         _fill(struct, value)
     except OverflowError as cause:
         raise misfit(place, literal_type, "a number does not fit a 64-bit float", hint="Write it as a text.") from cause
+    except RecursionError as cause:
+        raise misfit(place, literal_type, "the JSON is nested too deeply", hint="Write it as a file.") from cause
     return literal
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from copilot.core import podfiles
 from copilot.core.errors import BadOutput, MissingOutput, UnreadableOutput
-from copilot.upload.entries import LocalEntry, look, names, printable, some_names
+from copilot.upload.entries import LocalEntry, look, printable, some_names
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -39,7 +39,17 @@ class OutputDirectory:
             UnreadableOutput: it cannot be listed.
         """
         base = Path(os.path.abspath(base))  # noqa: PTH100 — Path.resolve would follow links
-        found = names("", base) if base.is_dir() else []
+        try:
+            found = sorted(os.listdir(base))  # noqa: PTH208 — names are what is needed
+        except (FileNotFoundError, NotADirectoryError):
+            found = []
+        except OSError as cause:
+            raise UnreadableOutput(
+                f"the output directory {printable(base)} cannot be read ({(cause.strerror or '').lower()})",
+                op="plan",
+                subject=printable(base),
+                hint="Mount it into the sidecar, and let the sidecar's user read it.",
+            ) from cause
         return cls(base, os.path.realpath(base), tuple(found), frozenset(declared))
 
     def path_text(self, variable: str) -> str:
