@@ -205,6 +205,7 @@ def _payload(answer: Mapping[str, Any]) -> Payload:
 def _classified(cause: Exception, op: str, subject: str) -> CopilotError:
     """What boto3 raised, as one of ours: by its class and the service's error code."""
     import botocore.exceptions as boto  # noqa: PLC0415 - clients are imported when used
+    import botocore.parsers  # noqa: PLC0415 - as above
 
     if isinstance(cause, CopilotError):
         return cause
@@ -216,8 +217,10 @@ def _classified(cause: Exception, op: str, subject: str) -> CopilotError:
         return BadSecretRef("AWS cannot have a secret of this name, version or region", op=op, subject=subject)
     if isinstance(cause, boto.ProfileNotFound):
         return BadConfig("the AWS profile is not in the shared files", op=op, subject=subject, hint="Look at AWS_PROFILE.")
-    if isinstance(cause, boto.HTTPClientError | boto.IncompleteReadError):
+    if isinstance(cause, boto.HTTPClientError | boto.ConnectionError | boto.IncompleteReadError):
         return SecretUnreachable("AWS Secrets Manager does not answer", op=op, subject=subject)
+    if isinstance(cause, botocore.parsers.ResponseParserError):
+        return SecretFault("AWS answered what is no answer", op=op, subject=subject)
     if isinstance(cause, boto.BotoCoreError | OSError):
         return SecretNoIdentity(
             "there are no usable AWS credentials",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import ssl
 import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -62,6 +64,7 @@ class HttpServer:
     def __init__(self, handle: Callable[[Request], Answer], *, tls: ssl.SSLContext | None = None) -> None:
         """Listens at once; serves inside ``serving()``."""
         self.requests: list[Request] = []
+        self.connections: weakref.WeakSet[socket.socket] = weakref.WeakSet()
         self._handle = handle
         self._scripted: deque[Answer] = deque()
         self._lock = threading.Lock()
@@ -92,6 +95,11 @@ class HttpServer:
             daemon_threads = True
             block_on_close = False
             request_queue_size = 64
+
+            def process_request(self, request: socket.socket | tuple[bytes, socket.socket], client_address: object) -> None:
+                if isinstance(request, socket.socket):
+                    outer.connections.add(request)
+                super().process_request(request, client_address)
 
             def handle_error(self, request: object, client_address: object) -> None:
                 """A client that went away in mid-answer is its own affair."""
@@ -126,6 +134,9 @@ class HttpServer:
         finally:
             self._server.shutdown()
             self._server.server_close()
+            for connection in list(self.connections):  # kept alive by clients, who should see that we are gone
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
             thread.join()
 
 
