@@ -6,7 +6,7 @@ Streams: what is held is one mark for each thing that was planned, never one for
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from copilot.core.errors import InternalError, Truncated
@@ -36,7 +36,7 @@ class Manifest:
     objects: int
     size_bytes: int
     digest: str
-    seal: object = None
+    seal: object = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Refuses to be made by anybody else."""
