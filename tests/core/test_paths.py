@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.core.errors import UnsafePath
-from copilot.core.paths import PathTree, safe_name, safe_relative
+from copilot.core.paths import PathTree, safe_relative
 
 
 @pytest.mark.parametrize(
@@ -47,11 +47,6 @@ def test_a_name_that_is_no_path_below_its_directory_is_refused(path: str) -> Non
 def test_the_refusal_names_the_key_and_the_reason() -> None:
     with pytest.raises(UnsafePath, match=r"'a/\.\./b'.*it holds '\.\.'"):
         safe_relative("a/../b")
-
-
-def test_a_single_name_has_no_slash() -> None:
-    with pytest.raises(UnsafePath, match="map key 'a/b'"):
-        safe_name("a/b", what="map key")
 
 
 @given(st.text(max_size=300))

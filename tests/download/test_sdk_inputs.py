@@ -109,6 +109,7 @@ def test_what_the_sdk_writes_is_read_and_what_we_write_it_reads_back(sdk: Module
         "colour": "RED",
     }
     ours = type(written.proto_inputs).FromString((room.inputs / "inputs.pb").read_bytes())
+    assert not ours.context
     assert asyncio.run(sdk.convert_inputs_to_native(sdk.Inputs(ours), native)) == VALUES
 
 

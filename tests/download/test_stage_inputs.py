@@ -27,7 +27,7 @@ from copilot.core.errors import (
     UnsafePath,
 )
 from copilot.download.plan import Format, Mode, choice
-from copilot.download.run import plan_inputs
+from copilot.download.run import literals_budget, plan_inputs
 from copilot.engine.source import BytesSource
 
 if TYPE_CHECKING:
@@ -230,6 +230,11 @@ def test_offloaded_literals_have_a_budget_in_memory(room: Room) -> None:
     room.stage(request)
     with pytest.raises(BadInputs, match="is the most that is read into memory"):
         room.stage(replace(request, source="", literals=inputs(a=offloaded("s3://bucket/o")), max_literals_bytes=3))
+
+
+@pytest.mark.parametrize(("memory", "budget"), [(None, 2**30), (128 * 2**20, 16 * 2**20), (2**30, 2**27), (2**40, 2**30)])
+def test_the_budget_follows_the_containers_memory(memory: int | None, budget: int) -> None:
+    assert literals_budget(memory) == budget
 
 
 # --- what is there after a failure ----------------------------------------------------------------------------------

@@ -114,8 +114,9 @@ class _Renderer:
         self._out = Rendering()
 
     def run(self, literals: idl.LiteralMap) -> Rendering:
-        self._out.literals.CopyFrom(literals)
-        for variable in sorted(self._out.literals.literals):
+        for variable in sorted(literals.literals):
+            # One by one: what a task.Inputs holds besides its literals is no part of a LiteralMap.
+            self._out.literals.literals[variable].CopyFrom(literals.literals[variable])
             place = _Place(variable, printable(variable), variable)
             self._out.values[variable] = self._literal(self._out.literals.literals[variable], place)
         return self._out

@@ -37,19 +37,6 @@ def safe_relative(key_tail: str) -> str:
     return key_tail
 
 
-def safe_name(name: str, *, what: str = "name") -> str:
-    """``name`` itself, proven to be one file name: as ``safe_relative``, and without any ``/``.
-
-    Args:
-        name: a variable's name, a map's key, the last segment of a URI.
-        what: what it is, for the message (``variable``, ``map key``).
-    """
-    reason = "it holds a '/'" if "/" in name else _reason_against(name)
-    if reason:
-        raise _refusal(name, reason, what=what)
-    return name
-
-
 def _reason_against(path: str) -> str:
     if not path:
         return "it is empty"
@@ -76,10 +63,10 @@ def _reason_against_segments(path: str, size: int) -> str:
     return ""
 
 
-def _refusal(path: str, reason: str, *, what: str = "name") -> UnsafePath:
+def _refusal(path: str, reason: str) -> UnsafePath:
     shown = printable(path)
     return UnsafePath(
-        f"The {what} '{shown}' cannot become a path below the input directory: {reason}",
+        f"The name '{shown}' cannot become a path below the input directory: {reason}",
         op="plan",
         subject=shown,
         hint="Rename the object or the key in the store; nothing was written outside.",

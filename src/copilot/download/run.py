@@ -19,13 +19,25 @@ from copilot.download.ready import Ready
 from copilot.download.render import make_directories, write_values
 from copilot.download.space import check_space
 from copilot.download.staging import Staging
+from copilot.engine.budget import memory_limit_bytes
 from copilot.engine.verify import Manifest, verify
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock, Log, Stores
 
-MAX_LITERALS_BYTES: Final = 64 * 1024 * 1024
-"""Default for the most bytes of literals that are held in memory: ``inputs.pb``, and again all offloaded ones together."""
+_SHARE_OF_MEMORY: Final = 8
+_MIN_LITERALS_BYTES: Final = 16 * 1024 * 1024
+_MAX_LITERALS_BYTES: Final = 1024 * 1024 * 1024
+
+
+def literals_budget(memory_bytes: int | None) -> int:
+    """Most bytes of literals to hold: an eighth of the container's memory, from 16 MiB to 1 GiB; 1 GiB where there is no limit.
+
+    While they become files' texts and documents they are there several times over.
+    """
+    if memory_bytes is None:
+        return _MAX_LITERALS_BYTES
+    return max(_MIN_LITERALS_BYTES, min(_MAX_LITERALS_BYTES, memory_bytes // _SHARE_OF_MEMORY))
 
 
 class Fetching(Protocol):
@@ -53,7 +65,8 @@ class InputRequest:
         layout: how single files are named.
         mode: whether bytes move.
         control_dir: where ``READY`` is kept; None for no marker (every run then stages again).
-        max_literals_bytes: most bytes of literals held in memory.
+        max_literals_bytes: most bytes of literals held in memory, of ``inputs.pb`` and again of all offloaded ones together;
+            None for ``literals_budget`` of the container's limit.
     """
 
     directory: Path | str
@@ -64,7 +77,7 @@ class InputRequest:
     layout: Layout = Layout.DIRECT
     mode: Mode = Mode.DOWNLOAD_EAGER
     control_dir: Path | None = None
-    max_literals_bytes: int = MAX_LITERALS_BYTES
+    max_literals_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,17 +127,15 @@ def plan_inputs(request: InputRequest, *, transfer: Fetching, cancel: CancelToke
     input_dir = os.fspath(request.directory)
     if not input_dir or "\0" in input_dir:
         raise BadFlag("No input directory was given", op="plan", hint="Name the directory that the inputs go to.")
+    most = request.max_literals_bytes
+    if most is None:
+        most = literals_budget(memory_limit_bytes())
     literals = idl.LiteralMap()
     if request.literals is None:
-        content = transfer.read(request.source, cancel, max_bytes=request.max_literals_bytes)
-        literals = parse_inputs(content, request.source)
+        literals = parse_inputs(transfer.read(request.source, cancel, max_bytes=most), request.source)
     else:
         literals.CopyFrom(request.literals)
-    read_offloaded(
-        literals,
-        lambda uri, most: transfer.read(uri, cancel, max_bytes=most),
-        max_bytes=request.max_literals_bytes,
-    )
+    read_offloaded(literals, lambda uri, left: transfer.read(uri, cancel, max_bytes=left), max_bytes=most)
     return plan(
         literals,
         interface=request.interface,
