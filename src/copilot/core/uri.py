@@ -16,6 +16,9 @@ AZURE_SCHEMES = frozenset({"az", "azure", "adl", "abfs", "abfss", "wasb", "wasbs
 S3_SCHEMES = frozenset({"s3", "s3a", "s3n"})
 GCS_SCHEMES = frozenset({"gs", "gcs"})
 
+# Where a URI without a bucket or host means something: one memory; the Redis of the settings.
+_NAMELESS = frozenset({"memory", "mem", "redis", "rediss"})
+
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
 
 
@@ -78,7 +81,7 @@ def parse(text: str) -> Uri:
     if scheme in HTTP_SCHEMES:
         return _parse_http(scheme, rest, text)
     authority, _, key = rest.partition("/")
-    if not authority and scheme not in {"memory", "mem"}:
+    if not authority and scheme not in _NAMELESS:
         raise BadFlag(
             f"{redact(text)!r} names no bucket",
             op="parse",

@@ -138,11 +138,19 @@ class FsspecStore:
         if self.head(key).etag != info.etag:
             raise ObjectChanged(f"{self._name(key)} changed while it was read", op="get", subject=self._name(key))
 
-    def _walk(self, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, prefix: str, *, listed: bool = False) -> Iterator[ObjectInfo]:
         base = self._path(prefix).rstrip("/")
         try:
             entries = self._fs.ls(base, detail=True)
         except FileNotFoundError:
+            if listed:  # leaving it out in silence would be a hole in the data
+                name = self._name(prefix)
+                raise BadStoreRequest(
+                    f"{name} is listed and cannot be opened",
+                    op="list",
+                    subject=name,
+                    hint="Use the obstore engine, or rename it.",
+                ) from None
             if not prefix or not self._has_bucket():
                 raise
             return
@@ -161,7 +169,7 @@ class FsspecStore:
             else:
                 yield _info(key, meta)
         for directory in below:
-            yield from self._walk(directory)
+            yield from self._walk(directory, listed=True)
         if empty and prefix and entries:
             yield ObjectInfo(prefix, 0)
 

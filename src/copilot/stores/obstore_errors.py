@@ -98,7 +98,7 @@ class Subject:
     host: str
 
 
-def classified(error: BaseException, op: str, subject: Subject) -> CopilotError:
+def classified(error: BaseException, op: str, subject: Subject) -> CopilotError:  # noqa: PLR0911 - one a class
     """The error of ours for one of obstore's."""
     name, found = type(error).__name__, facts(error)
     if found.host and subject.host and found.host != subject.host and not found.host.endswith(f".{subject.host}"):
@@ -125,7 +125,7 @@ def classified(error: BaseException, op: str, subject: Subject) -> CopilotError:
     return _without_answer(found.kind, op, subject)
 
 
-def of_status(status: int, code: str, op: str, subject: Subject) -> StoreError:
+def of_status(status: int, code: str, op: str, subject: Subject) -> StoreError:  # noqa: PLR0911 - one a status
     """The error for an HTTP answer that is not a success."""
     said = f"{status} {code}".strip()
     if code in _BUCKET_CODES or status == HTTPStatus.NOT_FOUND:
