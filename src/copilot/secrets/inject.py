@@ -26,7 +26,7 @@ LONGEST_VARIABLE_BYTES = 32 * os.sysconf("SC_PAGE_SIZE")
 """Linux's MAX_ARG_STRLEN: one ``NAME=value`` with its closing NUL."""
 
 _VARIABLE = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_TARGET = re.compile(r"^(?P<path>/[^:]*)(?::(?P<mode>0?[0-7]{3}))?(?::(?P<uid>\d+))?(?::(?P<gid>\d+))?$")
+_TARGET = re.compile(r"^(?P<path>/[^:]*)(?::(?P<mode>0?[0-7]{3})(?::(?P<uid>\d+)(?::(?P<gid>\d+))?)?)?$")
 
 
 @dataclass(frozen=True, slots=True)

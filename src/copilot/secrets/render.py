@@ -116,7 +116,7 @@ class Template:
         return environment
 
     def _failed(self, error: Exception) -> BadSecretTemplate:
-        line = 0
+        line = int(getattr(error, "lineno", None) or 0)  # an unknown filter is found when the template is compiled
         trace = error.__traceback__
         while trace is not None:
             if trace.tb_frame.f_code.co_filename == "<template>":

@@ -192,8 +192,12 @@ class Resolver:
         self._keep({ref: value})
 
     def provider(self, name: str) -> SecretProvider:
-        """The open provider of that name."""
+        """The provider of that name, opened if it was not."""
         return self._providers.get(name)
+
+    def opened(self) -> Mapping[str, SecretProvider]:
+        """The providers in use so far."""
+        return self._providers.opened()
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -108,9 +108,9 @@ class VaultSecrets:
         """The session, for a hand-over to another process of the pod; holds the token."""
         return self._session.state()
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on with the session another process began."""
-        self._session.restore(state)
+    def restore(self, state: dict[str, Any], elapsed_s: float = 0.0) -> None:
+        """Goes on with the session another process began, ``elapsed_s`` seconds after it said its state."""
+        self._session.restore(state, elapsed_s)
 
     # --- reading ---------------------------------------------------------------------------------------------------
 

@@ -118,12 +118,12 @@ class VaultSession:
         return {"token": self._token, "own": self._own, "ttl_s": self._ttl_s, "renewable": self._renewable,
                 "left_s": self.remaining_s(), "retired": self._retired}  # fmt: skip
 
-    def restore(self, state: dict[str, Any]) -> None:
-        """Goes on with the session another process began."""
+    def restore(self, state: dict[str, Any], elapsed_s: float = 0.0) -> None:
+        """Goes on with the session another process began, ``elapsed_s`` seconds after it said its state."""
         with self._lock:
             self._token, self._own, self._retired = state["token"], state["own"], list(state["retired"])
             self._ttl_s, self._renewable = state["ttl_s"], state["renewable"]
-            self._expires_at_s = None if state["left_s"] is None else self._clock.monotonic_s() + state["left_s"]
+            self._expires_at_s = None if state["left_s"] is None else self._clock.monotonic_s() + state["left_s"] - elapsed_s
             for token in (self._token, *self._retired):
                 self._known(token.encode())
 

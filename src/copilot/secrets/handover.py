@@ -1,0 +1,130 @@
+"""From the init container to the sidecar: values, leases and sessions, in one file on a memory volume that is gone once read.
+
+Without it the sidecar could neither renew what init was lent nor give it back. The file is for these two containers only: it
+lies in the control directory, never among what the task sees, and is refused on a disk whatever was allowed for secrets.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from copilot.core.errors import LocalIOError
+from copilot.core.secret_refs import format_ref, parse_ref
+from copilot.secrets.files import SecretFile, SecretFiles
+from copilot.secrets.inject import Delivery
+from copilot.secrets.values import Lease, Payload, Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from copilot.core.ports import Clock
+    from copilot.secrets.resolver import Resolver
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A provider with a session that another process can go on with."""
+
+    def state(self) -> dict[str, Any]:
+        """The session as JSON; may hold credentials."""
+        ...
+
+    def restore(self, state: dict[str, Any], elapsed_s: float = 0.0) -> None:
+        """Goes on with it, ``elapsed_s`` seconds later."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HandOver:
+    """The name of the file and the clock its times are in.
+
+    Attributes:
+        path: on a memory volume both containers mount.
+        clock: whose wall clock both containers share.
+    """
+
+    path: Path
+    clock: Clock
+
+    def give(self, resolver: Resolver, placed: Sequence[Delivery]) -> None:
+        """Writes everything ``resolver`` knows and where it was placed. Raises ``NotTmpfs`` on a disk."""
+        payloads: dict[int, tuple[Payload, list[str]]] = {}
+        for ref, value in resolver.values().items():
+            payload = value.payload if isinstance(value, Secret) else Payload(raw=value.reveal(), version=value.version)
+            payloads.setdefault(id(payload), (payload, []))[1].append(format_ref(ref))
+        sessions = {name: opened.state() for name, opened in resolver.opened().items() if isinstance(opened, Resumable)}
+        state = {
+            "at_s": self.clock.now_s(),
+            "secrets": [
+                {"refs": refs, "payload": payload.state(), "lease": _lease_state(payload.lease, self.clock)}
+                for payload, refs in payloads.values()
+            ],
+            "sessions": sessions,
+            "placed": [_delivery_state(each) for each in placed],
+        }
+        with SecretFiles() as files:
+            files.stage(SecretFile(self.path, mode=0o600), json.dumps(state).encode())
+            files.publish()
+
+    def take(self, resolver: Resolver) -> tuple[Delivery, ...] | None:
+        """Gives ``resolver`` what was handed over and removes the file; None if nothing was."""
+        try:
+            state = json.loads(self.path.read_bytes())
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError):
+            # A decoder's exception would carry the document.
+            raise LocalIOError(
+                "what init handed over cannot be read",
+                op="take over",
+                subject=str(self.path),
+                hint="Look at the volume's mode.",
+            ) from None
+        elapsed_s = max(0.0, self.clock.now_s() - state["at_s"])
+        for name, session in state["sessions"].items():
+            provider = resolver.provider(name)
+            if isinstance(provider, Resumable):
+                provider.restore(session, elapsed_s)
+        for each in state["secrets"]:
+            lease = None if each["lease"] is None else _lease(each["lease"], elapsed_s, self.clock)
+            payload = Payload.restored(each["payload"], lease)
+            for text in each["refs"]:
+                ref = parse_ref(text)
+                resolver.remember(ref, payload.pick(ref))
+        self.path.unlink(missing_ok=True)
+        return tuple(_delivery(each) for each in state["placed"])
+
+
+def _lease_state(lease: Lease | None, clock: Clock) -> dict[str, Any] | None:
+    if lease is None:
+        return None
+    return {
+        "id": lease.lease_id,
+        "duration_s": lease.duration_s,
+        "renewable": lease.renewable,
+        "left_s": lease.expires_at_s - clock.monotonic_s(),
+        "namespace": lease.namespace,
+    }
+
+
+def _lease(state: Mapping[str, Any], elapsed_s: float, clock: Clock) -> Lease:
+    ends_s = clock.monotonic_s() + state["left_s"] - elapsed_s
+    return Lease(
+        state["id"], state["duration_s"], renewable=state["renewable"], expires_at_s=ends_s, namespace=state["namespace"]
+    )
+
+
+def _delivery_state(delivery: Delivery) -> dict[str, Any]:
+    return {
+        "ref": format_ref(delivery.candidates[0]),
+        "files": [[str(file.path), file.mode, file.uid, file.gid] for file in delivery.files],
+        "variables": list(delivery.variables),
+    }
+
+
+def _delivery(state: Mapping[str, Any]) -> Delivery:
+    files = tuple(SecretFile(Path(path), mode, uid, gid) for path, mode, uid, gid in state["files"])
+    return Delivery((parse_ref(state["ref"]),), files, tuple(state["variables"]))
