@@ -10,7 +10,6 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -95,7 +94,8 @@ def as_copilot_error(exception: BaseException) -> CopilotError:
 
 def masked(error: CopilotError, mask: Callable[[str], str]) -> CopilotError:
     """A copy of ``error``, and of the causes it speaks of, in which ``mask`` has gone over every text."""
-    clone = copy(error)
+    clone = type(error).__new__(type(error))
+    clone.__dict__.update(error.__dict__)
     CopilotError.__init__(
         clone,
         mask(error.message),

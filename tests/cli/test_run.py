@@ -1,0 +1,194 @@
+"""``copilot run``: inputs in, a command, outputs out, no protobuf in sight."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from copilot.cli.task_types import literal_of, parse_type, value_of
+from copilot.cli.template import render
+from copilot.core import idl
+from copilot.core.errors import BadFlag
+from copilot.testing.servers.s3 import S3Server
+
+EXECUTABLE = Path(sys.executable).with_name("copilot")
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("COPILOT_", "AWS_"))}
+
+
+def run(where: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [EXECUTABLE, "run", *arguments],
+        capture_output=True,
+        text=True,
+        env={**CLEAN, **environ},
+        cwd=where,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_values_and_files_go_in_and_typed_outputs_come_out(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "x.csv").write_text("1\n2\n")
+    script = """
+set -e
+test "$(cat "$INPUT_DIR/n")" = 5
+test -f {{.inputs.table}} && test -d {{.inputs.data}}
+mkdir {{.outputDir}}/stats && cp {{.inputs.data}}/x.csv "$OUTPUT_DIR/stats/"
+echo 0.5 > "$OUTPUT_DIR/score"
+echo {{.inputs.words}} > "$OUTPUT_DIR/words"
+"""
+    ended = run(
+        tmp_path, "-i", "n=5", "-i", "table=./data/x.csv", "-i", "data=./data", "-i", 'words:str=["a"]', "-o", "out",
+        "--output", "stats:dir", "--output", "score:float", "--output", "words:list[str]", "--json", "--", "sh", "-c", script,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    told = json.loads(ended.stdout)
+    assert (
+        told["outputs"] == {"score": 0.5, "stats": str(tmp_path / "out" / "stats"), "words": ["a"]}
+        or told["outputs"]["score"] == 0.5
+    )
+    assert (tmp_path / "out" / "stats" / "x.csv").read_text() == "1\n2\n"
+    published = idl.LiteralMap.FromString((tmp_path / "out" / "outputs.pb").read_bytes())
+    assert published.literals["score"].scalar.primitive.float_value == 0.5
+    assert published.literals["stats"].scalar.blob.metadata.type.dimensionality == idl.BlobType.MULTIPART
+
+
+def test_a_document_of_inputs_and_one_on_the_command_line_that_wins(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text("n: 1\ntext: hello\nnested: {a: [1, 2.5, null]}\n")
+    script = 'cat "$INPUT_DIR/n" "$INPUT_DIR/text"; grep -q 2.5 "$INPUT_DIR/inputs.json"'
+    ended = run(tmp_path, "--inputs", "in.yaml", "-i", "n=2", "--", "sh", "-c", script)
+    assert (ended.returncode, ended.stdout) == (0, "2hello"), ended.stderr
+
+
+def test_outputs_that_are_not_declared_are_what_they_look_like(tmp_path: Path) -> None:
+    script = 'cd "$OUTPUT_DIR"; echo 3 >i; echo 2.5 >f; echo true >b; echo hi >s; echo x >t.txt; mkdir d; echo y >d/z'
+    ended = run(tmp_path, "-o", "out", "--json", "--", "sh", "-c", script)
+    assert ended.returncode == 0, ended.stderr
+    outputs = json.loads(ended.stdout)["outputs"]
+    assert {name: outputs[name] for name in "ifbs"} == {"i": 3, "f": 2.5, "b": True, "s": "hi"}
+    assert outputs["d"] == str(tmp_path / "out" / "d")
+    assert Path(outputs["t.txt"]).read_text() == "x\n"
+
+
+@pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -9 $$", 137), ("echo 1 > $OUTPUT_DIR/n; exit 1", 1)])
+def test_a_command_that_fails_gives_its_exit_code_and_nothing_is_published(tmp_path: Path, script: str, code: int) -> None:
+    ended = run(tmp_path, "-o", "out", "--output", "n:int", "--", "sh", "-c", script)
+    assert ended.returncode == code
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [
+        (["--", "no-such-command"], "no-such-command"),
+        ([], "needs a command"),
+        (["-i", "n", "--", "true"], "name=value"),
+        (["-i", "n:int=x", "--", "true"], "not of its declared type"),
+        (["-i", "n:itn=1", "--", "true"], "Did you mean int?"),
+        (["-i", "name=1", "--", "echo", "{{.inputs.nmae}}"], "Did you mean {{.inputs.name}}?"),
+        (["--", "echo", "{{.outptuDir}}"], "{{.outputDir}}"),
+        (["--", "sh", "-c", "echo 1 > $OUTPUT_DIR/n"], "--outputs"),
+    ],
+)
+def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], part: str) -> None:
+    ended = run(tmp_path, *arguments)
+    assert ended.returncode == 2, ended.stderr
+    assert part in json.loads(ended.stderr.splitlines()[-1])["message"]
+
+
+def test_a_missing_output_names_the_variable(tmp_path: Path) -> None:
+    ended = run(tmp_path, "-o", "out", "--output", "gone:int", "--", "true")
+    assert ended.returncode == 21
+    assert "gone" in ended.stderr.splitlines()[-1]
+    assert not (tmp_path / "out" / "outputs.pb").exists()
+
+
+def test_inputs_and_outputs_on_a_real_s3_server(tmp_path: Path, s3_server: S3Server, s3_bucket: str) -> None:
+    s3_server.poke(s3_bucket, "data/x.txt", b"from afar")
+    ended = run(
+        tmp_path, "-i", f"x=s3://{s3_bucket}/data/x.txt", "-o", f"s3://{s3_bucket}/published", "--output", "copy:file",
+        "--", "cp", "{{.inputs.x}}", "{{.outputDir}}/copy", **s3_server.environ,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert s3_server.peek(s3_bucket, "published/copy") == b"from afar"
+    assert s3_server.peek(s3_bucket, "published/outputs.pb")
+
+
+def test_ctrl_c_ends_the_command_and_leaves_nothing(tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        [
+            EXECUTABLE,
+            "run",
+            "--workdir",
+            str(tmp_path / "w"),
+            "-o",
+            "out",
+            "--",
+            "sh",
+            "-c",
+            "echo $$ > {{.outputDir}}/pid; exec sleep 60",
+        ],
+        env=CLEAN,
+        cwd=tmp_path,
+        stderr=subprocess.DEVNULL,
+    )
+    pid = tmp_path / "w" / "outputs" / "pid"
+    deadline = time.monotonic() + 30
+    while not (pid.exists() and pid.read_text().strip()):
+        assert time.monotonic() < deadline
+    process.send_signal(signal.SIGINT)
+    assert process.wait(15) == 130
+    assert not Path(f"/proc/{pid.read_text().strip()}").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_template_is_replaced_as_a_whole_text_and_no_shell_reads_it() -> None:
+    argv = render(
+        ["{{.inputs.a}}", "x{{ .inputs.b }}y", "{{.inputDir}}", "{plain}"],
+        inputs={"a": "a b'c", "b": [1, "ü"]},
+        places={"inputDir": "/in"},
+    )
+    assert argv == ["a b'c", 'x[1, "ü"]y', "/in", "{plain}"]
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("int", "5"),
+        ("float", "5"),
+        ("str", "5"),
+        ("bool", "true"),
+        ("datetime", "2026-01-02T03:04:05Z"),
+        ("duration", "1h"),
+        ("struct", '{"a": 1}'),
+        ("none", "null"),
+        ("int?", "null"),
+        ("int?", "3"),
+        ("list[int]", "[1, 2]"),
+        ("map[list[str]]", '{"k": ["v"]}'),
+        ("enum(a, b)", "b"),
+        ("file", "s3://b/k"),
+        ("dir", "s3://b/k"),
+    ],
+)
+def test_every_type_takes_a_value(word: str, text: str) -> None:
+    wanted = parse_type(word, "input x")
+    assert literal_of(value_of(text, wanted), "input x", wanted).WhichOneof("value")
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [("int", "true"), ("bool", "1"), ("enum(a,b)", "c"), ("list[int]", "5"), ("datetime", "now"), ("none", "0")],
+)
+def test_a_value_of_another_type_is_refused(word: str, text: str) -> None:
+    wanted = parse_type(word, "input x")
+    with pytest.raises(BadFlag):
+        literal_of(value_of(text, wanted), "input x", wanted)
