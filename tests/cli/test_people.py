@@ -85,9 +85,8 @@ def test_under_the_references_name_every_mistake_ends_with_137(arguments: list[s
 
 def test_an_unknown_flag_under_the_references_name_leaves_the_error_document(tmp_path: Path) -> None:
     prefix, termination = tmp_path / "meta", tmp_path / "termination-log"
-    ended = copilot(
-        "download", "--form-remote", "x", "--to-output-prefix", str(prefix), executable=DROP_IN, COPILOT_TERMINATION_LOG=str(termination)
-    )  # fmt: skip
+    flags = ["--form-remote", "x", "--to-output-prefix", str(prefix)]
+    ended = copilot("download", *flags, executable=DROP_IN, COPILOT_TERMINATION_LOG=str(termination))
     assert ended.returncode == 137
     for name in ("errors.pb", "error.pb"):
         error = idl.ErrorDocument.FromString((prefix / name).read_bytes()).error
@@ -144,7 +143,7 @@ def test_explain_tells_a_reason() -> None:
 
 def test_a_reader_that_goes_away_is_nothing_to_tell() -> None:
     ended = subprocess.run(
-        ["bash", "-c", f"set -o pipefail; {EXECUTABLE} explain --json | true"],
+        ["/bin/bash", "-c", f"set -o pipefail; {EXECUTABLE} explain --json | true"],
         capture_output=True,
         text=True,
         env=CLEAN,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,7 +17,9 @@ from copilot.cli.task_types import literal_of, parse_type, value_of
 from copilot.cli.template import render
 from copilot.core import idl
 from copilot.core.errors import BadFlag
-from copilot.testing.servers.s3 import S3Server
+
+if TYPE_CHECKING:
+    from copilot.testing.servers.s3 import S3Server
 
 EXECUTABLE = Path(sys.executable).with_name("copilot")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("COPILOT_", "AWS_"))}
@@ -43,7 +46,7 @@ test "$(cat "$INPUT_DIR/n")" = 5
 test -f {{.inputs.table}} && test -d {{.inputs.data}}
 mkdir {{.outputDir}}/stats && cp {{.inputs.data}}/x.csv "$OUTPUT_DIR/stats/"
 echo 0.5 > "$OUTPUT_DIR/score"
-echo {{.inputs.words}} > "$OUTPUT_DIR/words"
+echo '{{.inputs.words}}' > "$OUTPUT_DIR/words"
 """
     ended = run(
         tmp_path, "-i", "n=5", "-i", "table=./data/x.csv", "-i", "data=./data", "-i", 'words:str=["a"]', "-o", "out",
@@ -51,10 +54,8 @@ echo {{.inputs.words}} > "$OUTPUT_DIR/words"
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     told = json.loads(ended.stdout)
-    assert (
-        told["outputs"] == {"score": 0.5, "stats": str(tmp_path / "out" / "stats"), "words": ["a"]}
-        or told["outputs"]["score"] == 0.5
-    )
+    assert told["outputs"] == {"score": 0.5, "stats": str(tmp_path / "out" / "stats"), "words": ["a"]}
+    assert told["outputs_uri"] == str(tmp_path / "out" / "outputs.pb")
     assert (tmp_path / "out" / "stats" / "x.csv").read_text() == "1\n2\n"
     published = idl.LiteralMap.FromString((tmp_path / "out" / "outputs.pb").read_bytes())
     assert published.literals["score"].scalar.primitive.float_value == 0.5
