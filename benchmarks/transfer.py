@@ -1,4 +1,4 @@
-"""Copilot's engine against s5cmd and rclone: one SeaweedFS server, one run, the same objects, CPU and memory as the kernel counts them.
+"""Copilot's engine against s5cmd and rclone: one server, one run, the same objects, figures as the kernel counts them.
 
 scripts/bench                          everything (about five minutes)
 scripts/bench --case tree-down --runs 1

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import errno
-import os
 import subprocess
 from pathlib import Path
 
@@ -39,14 +38,14 @@ def test_a_written_file_is_whole_under_its_name_and_nothing_else_is_left(tmp_pat
     path.write_bytes(b"before")
     atomic.write_file(path, b"after")
     assert path.read_bytes() == b"after"
-    assert os.listdir(tmp_path) == ["file"]
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_file_that_cannot_take_its_place_leaves_no_temporary_behind(tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     with pytest.raises(LocalIOError):
         atomic.write_file(tmp_path / "taken", b"data")
-    assert os.listdir(tmp_path) == ["taken"]
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 
 
 def test_a_published_directory_appears_whole(tmp_path: Path) -> None:
@@ -79,7 +78,7 @@ def test_a_full_disk_shows_before_bytes_move(tmp_path: Path) -> None:
         (disk / "big").unlink()
         with pytest.raises(DiskFull):
             atomic.write_file(disk / "big", bytes(2 << 20))
-        assert os.listdir(disk) == []
+        assert [path.name for path in disk.iterdir()] == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)  # noqa: S607 - Debian's
 

@@ -1,12 +1,10 @@
-"""What the engine's tests share: a transfer over stores in memory and on disk, on a clock that nobody waits for."""
+"""A transfer with everything around it that a test wants to see: over any stores, on a clock that nobody waits for."""
 
 from __future__ import annotations
 
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-
-import pytest
 
 from copilot.engine.budget import Limits
 from copilot.engine.cancel import Token
@@ -32,14 +30,9 @@ class Bench:
 
 
 def bench(stores: Stores | None = None, *, limits: Limits | None = None, clock: Clock | None = None) -> Bench:
+    """A transfer over ``stores`` (fresh ones by default), on a ``FakeClock`` by default."""
     stores = stores or open_stores()
     clock = clock or FakeClock()
     log, progress = RecordingLog(), RecordingProgress()
-    transfer = Transfer(stores, limits=limits or Limits(), clock=clock, log=log, progress=progress, rng=random.Random(7))
+    transfer = Transfer(stores, limits=limits or Limits(), clock=clock, log=log, progress=progress, rng=random.Random(7))  # noqa: S311 - seeded on purpose
     return Bench(stores, transfer, clock, log, progress, Token(clock))
-
-
-@pytest.fixture
-def at_work() -> Bench:
-    """Fresh stores, the usual limits."""
-    return bench()
