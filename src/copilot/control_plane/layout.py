@@ -68,6 +68,13 @@ def check_segment(value: str, what: str) -> None:
         raise InvalidRequest(f"invalid {what} {value[:80]!r}: it must be a plain name, without '/', '\\' or '..'")
 
 
+def check_inside(uri: str, prefix: str, what: str) -> None:
+    """Raises ``InvalidRequest`` unless ``uri`` lies below ``prefix``: a client's word opens nothing else."""
+    inside = uri.startswith(prefix if prefix.endswith("/") else f"{prefix}/")
+    if not inside or any(part in {".", ".."} for part in uri.split("/")):
+        raise InvalidRequest(f"{what} must lie below {prefix}", hint="Upload it through this server first.")
+
+
 def uploads_prefix(base: str, project: str, domain: str) -> str:
     """Where clients may upload to, with a ``/`` at its end."""
     return f"{base.rstrip('/')}/uploads/{project}/{domain}/"

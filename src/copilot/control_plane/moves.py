@@ -131,6 +131,8 @@ def end_attempt(unit: Unit, action: Action, attempt: Attempt, ending: Ending, bu
     unit.touch(PODS, QUEUE)
     if Phase(action.phase).terminal:
         return
+    if ending.phase is Phase.SUCCEEDED:
+        action.output_uri = attempt.output_prefix
     wait_s = _spend(action, ending, budgets)
     if wait_s is None:
         action.error_code, action.error_message, action.error_kind = (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
     from copilot.control_plane.objects import Objects
     from copilot.control_plane.records import AttemptRecord
     from copilot.control_plane.settings import ServerSettings
+    from copilot.control_plane.signing import UrlSigner
     from copilot.control_plane.vault import Vault
-    from copilot.core.ports import Clock, Log
+    from copilot.core.ports import Clock, Location, Log
+
+    Presign = Callable[[Location, str, float], str | None]
 
 
 @dataclass(slots=True)
@@ -35,6 +38,8 @@ class Office:
         database, objects, executor, vault: where things are.
         maker: the pure parts that make pods and judge their ends.
         clock, log, settings: as everywhere.
+        signer: makes and checks our own signed URLs.
+        presign: the store's own signed URLs (``stores.presign``), or None.
         address: ``http://host:port`` of this server as pods reach it; empty until it listens.
     """
 
@@ -46,6 +51,8 @@ class Office:
     clock: Clock
     log: Log
     settings: ServerSettings
+    signer: UrlSigner
+    presign: Presign | None = None
     address: str = ""
 
     @property

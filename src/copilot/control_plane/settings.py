@@ -82,6 +82,8 @@ class ServerSettings:
         default_project: made at the first start, so that there is something to run in.
         pod_env: variables for the data-plane containers of every pod (store endpoints and credentials).
         task_env: variables for Python tasks, which read and write the store themselves.
+        secret_keys: base64 keys of secrets at rest, the one that encrypts first; empty: a file under ``data``.
+        url_key: the key of our own signed URLs; empty: a file under ``data``. Replicas need the same one.
         log_level: uvicorn's.
         limits, timing, budgets: see there.
     """
@@ -99,6 +101,8 @@ class ServerSettings:
     default_project: str = "flytesnacks"
     pod_env: Mapping[str, str] = field(default_factory=dict)
     task_env: Mapping[str, str] = field(default_factory=dict)
+    secret_keys: tuple[str, ...] = field(default=(), repr=False)
+    url_key: str = field(default="", repr=False)
     log_level: str = "warning"
     limits: Limits = field(default_factory=Limits)
     timing: Timing = field(default_factory=Timing)

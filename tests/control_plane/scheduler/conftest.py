@@ -26,6 +26,7 @@ from copilot.control_plane.office import Office
 from copilot.control_plane.phases import Phase
 from copilot.control_plane.scheduler import Scheduler
 from copilot.control_plane.settings import Limits, ServerSettings, Timing
+from copilot.control_plane.signing import UrlSigner
 from copilot.control_plane.vault import Vault
 from copilot.control_plane.work import AttemptWork, BuiltPod, Published
 from copilot.stores.registry import open_stores
@@ -113,6 +114,7 @@ class World:
             clock=WallClock(),
             log=self.log,
             settings=self.settings,
+            signer=UrlSigner(b"k"),
         )
         scheduler = Scheduler(office)
         await scheduler.start()

@@ -1,1 +1,1 @@
-"""The Connect services, one file each."""
+"""Flyte's Connect services, one file each."""

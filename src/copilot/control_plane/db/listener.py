@@ -23,6 +23,11 @@ class Listener:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="db-listen", daemon=True)
 
+    @property
+    def started(self) -> bool:
+        """``start`` was called."""
+        return self._thread.ident is not None
+
     def start(self) -> None:
         """Begins to listen."""
         self._thread.start()

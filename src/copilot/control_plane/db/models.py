@@ -200,7 +200,12 @@ class Attempt(Base):
             postgresql_where=text("ended_at IS NULL"),
         ),
         Index("ix_attempts_pods", "lease_until", sqlite_where=text("pod_gone = 0"), postgresql_where=text("NOT pod_gone")),
-        Index("ix_attempts_pod_name", "pod_namespace", "pod_name"),
+        Index(
+            "ix_attempts_token_hash",
+            "token_hash",
+            sqlite_where=text("token_hash <> ''"),
+            postgresql_where=text("token_hash <> ''"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(_ID, primary_key=True)

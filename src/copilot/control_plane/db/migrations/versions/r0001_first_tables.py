@@ -195,13 +195,19 @@ def upgrade() -> None:
         sa.UniqueConstraint("action_id", "number", name=op.f("uq_attempts_action_id_number")),
     )
     with op.batch_alter_table("attempts", schema=None) as batch_op:
-        batch_op.create_index("ix_attempts_pod_name", ["pod_namespace", "pod_name"], unique=False)
         batch_op.create_index(
             "ix_attempts_pods",
             ["lease_until"],
             unique=False,
             sqlite_where=sa.text("pod_gone = 0"),
             postgresql_where=sa.text("NOT pod_gone"),
+        )
+        batch_op.create_index(
+            "ix_attempts_token_hash",
+            ["token_hash"],
+            unique=False,
+            sqlite_where=sa.text("token_hash <> ''"),
+            postgresql_where=sa.text("token_hash <> ''"),
         )
         batch_op.create_index(
             "uq_attempts_live",
@@ -240,8 +246,10 @@ def downgrade() -> None:
         batch_op.drop_index(
             "uq_attempts_live", sqlite_where=sa.text("ended_at IS NULL"), postgresql_where=sa.text("ended_at IS NULL")
         )
+        batch_op.drop_index(
+            "ix_attempts_token_hash", sqlite_where=sa.text("token_hash <> ''"), postgresql_where=sa.text("token_hash <> ''")
+        )
         batch_op.drop_index("ix_attempts_pods", sqlite_where=sa.text("pod_gone = 0"), postgresql_where=sa.text("NOT pod_gone"))
-        batch_op.drop_index("ix_attempts_pod_name")
 
     op.drop_table("attempts")
     op.drop_table("run_labels")

@@ -1,0 +1,229 @@
+"""One server: its parts put together, started, and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import os
+import socket
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from copilot.control_plane.app import Application
+from copilot.control_plane.db.database import Database
+from copilot.control_plane.db.listener import Listener
+from copilot.control_plane.db.models import Project
+from copilot.control_plane.executor import Executor
+from copilot.control_plane.hub import Hub
+from copilot.control_plane.objects import Objects
+from copilot.control_plane.office import Office
+from copilot.control_plane.scheduler import Scheduler
+from copilot.control_plane.signing import UrlSigner
+from copilot.control_plane.tokens import Authenticator, first_token
+from copilot.control_plane.vault import Vault, embedded_keys, keys_of
+from copilot.core.errors import BadFlag, LocalIOError
+
+if TYPE_CHECKING:
+    from copilot.control_plane.db.database import Unit
+    from copilot.control_plane.office import Presign
+    from copilot.control_plane.settings import ServerSettings
+    from copilot.control_plane.work import PodMaker
+    from copilot.core.ports import Clock, Log, PodApi, Stores
+
+ADMIN_TOKEN: Final = "admin.token"  # noqa: S105 - a file's name
+_SECRET_KEYS: Final = "secret.keys"  # noqa: S105 - a file's name
+_URL_KEY: Final = "url.key"
+_BACKLOG: Final = 1024
+_GOODBYE_S: Final = 5
+_LOOK_S: Final = 0.005
+
+
+class ControlPlane:
+    """Everything a server consists of, not yet started.
+
+    Args:
+        settings: see there.
+        stores: opens URIs.
+        pods: runs pods.
+        maker: makes them, and judges their ends.
+        clock, log: as everywhere.
+        presign: the store's own signed URLs, or None.
+
+    Raises:
+        BadFlag: it would listen beyond loopback without authentication, or the database cannot be understood.
+    """
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        *,
+        stores: Stores,
+        pods: PodApi,
+        maker: PodMaker,
+        clock: Clock,
+        log: Log,
+        presign: Presign | None = None,
+    ) -> None:
+        check_exposure(settings)
+        settings.data.mkdir(parents=True, exist_ok=True)
+        self.settings = settings
+        self.log = log
+        self.database = Database(settings.database_url, Hub())
+        keys = keys_of(settings.secret_keys) if settings.secret_keys else embedded_keys(settings.data / _SECRET_KEYS)
+        url_key = settings.url_key.encode() or embedded_keys(settings.data / _URL_KEY)[0]
+        self.office = Office(
+            database=self.database,
+            objects=Objects(stores, max_bytes=settings.limits.max_inline_bytes),
+            executor=Executor(pods, settings.namespace, log),
+            vault=Vault(keys),
+            maker=maker,
+            clock=clock,
+            log=log,
+            settings=settings,
+            signer=UrlSigner(url_key),
+            presign=presign,
+            address=settings.public_url.rstrip("/"),
+        )
+        self.scheduler = Scheduler(self.office)
+        self.app = Application(self.office, Authenticator(self.database, required=settings.require_auth))
+        self._listener = None if self.database.sqlite else Listener(self.database, log)
+
+    async def start(self) -> None:
+        """Migrates the database, makes what the first start makes, takes over what was left, and begins."""
+        self.database.hub.bind()
+        now = self.office.clock.now_s()
+        await asyncio.to_thread(self.database.migrate)
+        await self.database.write(self._first_project)
+        if self.settings.require_auth and await asyncio.to_thread(
+            first_token, self.database, self.settings.data / ADMIN_TOKEN, now=now
+        ):
+            self.log.event("server.token", path=str(self.settings.data / ADMIN_TOKEN))
+        if self._listener is not None:
+            self._listener.start()
+        await self.scheduler.start()
+
+    async def stop(self) -> None:
+        """Stops; pods go on, and what is in flight is found again by the next start."""
+        self.app.let_go()
+        await self.scheduler.stop()
+        await asyncio.to_thread(self.close)
+
+    def close(self) -> None:
+        """Closes what ``__init__`` opened."""
+        if self._listener is not None and self._listener.started:
+            self._listener.stop()
+        self.office.executor.close()
+        self.office.objects.close()
+        self.database.close()
+
+    def _first_project(self, unit: Unit) -> None:
+        name = self.settings.default_project
+        if name and unit.session.get(Project, name) is None:
+            unit.session.add(Project(id=name, name=name, created_at=self.office.clock.now_s()))
+
+    @contextlib.asynccontextmanager
+    async def serving(self) -> AsyncIterator[str]:
+        """Listens and works; gives the server's own URL."""
+        import uvicorn  # noqa: PLC0415 - 60 ms that only a listening server needs
+
+        listening = listen(self.settings.host, self.settings.port)
+        host, port = listening.getsockname()[:2]
+        shown = f"[{host}]" if ":" in host else host
+        url = f"http://{_reachable(shown)}:{port}"
+        self.office.address = self.office.address or url
+        await self.start()
+        config = uvicorn.Config(
+            self.app,
+            http="h11",
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            log_level=self.settings.log_level,
+            access_log=False,
+            server_header=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=_GOODBYE_S,
+            h11_max_incomplete_event_size=64 * 1024,
+            backlog=_BACKLOG,
+        )
+        server = uvicorn.Server(config)
+        # Signals are handled by who started the server; two handlers would fight.
+        server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
+        task = asyncio.create_task(server.serve(sockets=[listening]), name="uvicorn")
+        try:
+            while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells nobody else
+                await asyncio.sleep(_LOOK_S)
+            if task.done():
+                await task
+            self.log.event("server.listening", url=url, database=self.database.name, store=self.settings.store_base)
+            yield url
+        finally:
+            self.app.let_go()
+            server.should_exit = True
+            with contextlib.suppress(Exception):
+                await task
+            await self.stop()
+
+
+def _reachable(host: str) -> str:
+    """Where to reach a server that listens everywhere, from its own machine."""
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket. Raises ``LocalIOError``, with who may have the port already."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        opened.bind((host, port))
+        opened.listen(_BACKLOG)
+    except OSError as cause:
+        opened.close()
+        raise LocalIOError(
+            f"cannot listen on {host} port {port}: {os.strerror(cause.errno or 0)}",
+            hint="Choose another --port, or stop the program that has it.",
+        ) from cause
+    return opened
+
+
+def check_exposure(settings: ServerSettings) -> None:
+    """Raises ``BadFlag`` for a server that others could reach without saying who they are."""
+    try:
+        loopback = ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        loopback = settings.host == "localhost"
+    if not loopback and not settings.require_auth and not settings.insecure:
+        raise BadFlag(
+            f"listening on {settings.host} without authentication would let anybody run anything here",
+            hint="Add --auth, or say --insecure-no-auth if that is what you want.",
+        )
+
+
+def run_server(plane: ControlPlane, *, ready: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
+    """Serves until SIGINT or SIGTERM, or until ``stop`` is set. Blocking.
+
+    Args:
+        plane: the server.
+        ready: called with the URL once requests are answered.
+        stop: another reason to stop, for tests.
+    """
+    import signal  # noqa: PLC0415 - the server's own handlers, on its own loop
+
+    async def main() -> None:
+        end = stop or asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, end.set)
+        async with plane.serving() as url:
+            ready(url)
+            await end.wait()
+
+    asyncio.run(main())
+
+
+def default_data() -> Path:
+    """Where an embedded server keeps its things when it is not told."""
+    return Path("~/.local/share/copilot").expanduser()
