@@ -299,8 +299,11 @@ def test_an_app_that_cannot_be_told_is_a_warning_and_no_failure(tmp_path: Path, 
 def test_processes_are_found_by_their_programs_name(tmp_path: Path) -> None:
     program = tmp_path / "my-app"
     program.symlink_to(sys.executable)
-    app = subprocess.Popen([str(program), "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
+    script = "import sys; print('up', flush=True); sys.stdin.read()"
+    app = subprocess.Popen([str(program), "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert app.stdout is not None
     try:
+        assert app.stdout.readline() == "up\n"
         assert processes_called("my-app")() == [app.pid]
         assert processes_called("nobody-is-called-this")() == []
     finally:
