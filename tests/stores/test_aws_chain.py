@@ -91,20 +91,6 @@ def test_keys_of_the_settings_win_over_a_token_of_the_environment(s3_server: S3S
     assert done.stdout == "me", done.stderr
 
 
-def test_a_web_identity(moto_server: S3Server, moto_bucket: str, tmp_path: Path) -> None:
-    moto_server.poke(moto_bucket, "who", b"me")
-    (tmp_path / "token").write_text("a.b.c")
-    environ = {
-        "HOME": str(tmp_path),
-        "AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token"),
-        "AWS_ROLE_ARN": "arn:aws:iam::123456789012:role/r",
-        "AWS_STS_ENDPOINT": moto_server.endpoint,
-        "AWS_ALLOW_HTTP": "true",
-    }
-    done = in_process(f"s3://{moto_bucket}/who", moto_server, environ)
-    assert done.stdout == "me", done.stderr
-
-
 @pytest.mark.parametrize("secret", ["s3cr/et+key=="])
 def test_a_secret_with_every_special_character(s3_server: S3Server, obj: str, secret: str) -> None:
     odd = replace(s3_server.settings, access_key_id="oddkey", secret_access_key=secret)

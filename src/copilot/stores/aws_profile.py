@@ -62,7 +62,7 @@ def _section(paths: list[Path], name: str) -> dict[str, str] | None:
     found: dict[str, str] | None = None
     # The credentials file comes last: what it says wins.
     for path, title in ((paths[1], name if name == "default" else f"profile {name}"), (paths[0], name)):
-        parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=(" #", " ;"))
+        parser = configparser.RawConfigParser(strict=False, inline_comment_prefixes=("#", ";"))
         try:
             parser.read(path, encoding="utf-8")
         except (configparser.Error, UnicodeDecodeError) as error:
@@ -78,7 +78,7 @@ def _section(paths: list[Path], name: str) -> dict[str, str] | None:
 
 def _provider(section: Mapping[str, str], name: str, environ: Mapping[str, str]) -> Provider | None:
     if section.keys() & _BOTO3_KEYS:
-        return _through_boto3(name)
+        return _through_boto3(name, section.get("region") or environ.get("AWS_REGION") or environ.get("AWS_DEFAULT_REGION"))
     if section.get("aws_access_key_id") and section.get("aws_secret_access_key"):
         static: S3Credential = {
             "access_key_id": section["aws_access_key_id"],
@@ -126,7 +126,7 @@ def _run(command: str, name: str, environ: Mapping[str, str]) -> S3Credential:
         ) from error
 
 
-def _through_boto3(name: str) -> Provider:
+def _through_boto3(name: str, region: str | None) -> Provider:
     try:
         import boto3  # noqa: PLC0415 - 300 ms, only for the profiles that need it
         from obstore.auth.boto3 import Boto3CredentialProvider  # noqa: PLC0415
@@ -134,8 +134,23 @@ def _through_boto3(name: str) -> Provider:
         raise MissingExtra(
             f"The AWS profile {name!r} needs boto3", op="open", subject=name, hint="pip install 'copilot[aws]'"
         ) from error
-    provider: Provider = Boto3CredentialProvider(boto3.Session(profile_name=name))
-    return provider
+    made: list[Provider] = []
+
+    def ask() -> S3Credential:
+        try:
+            if not made:
+                session = boto3.Session(profile_name=name, region_name=region or "us-east-1")
+                made.append(Boto3CredentialProvider(session))
+            return made[0]()
+        except Exception as error:
+            raise BadCredentials(
+                f"The AWS profile {name!r} gave no credentials ({type(error).__name__})",
+                op="open",
+                subject=name,
+                hint="Try it with the aws command, and log in again where it says so.",
+            ) from error
+
+    return ask
 
 
 def _no_such_profile(name: str) -> BadConfig:

@@ -43,6 +43,24 @@ MAX_CREATE_BYTES = 256 * 1024 * 1024
 Lister = Callable[[str], Iterator[ObjectInfo]]
 
 
+class Identity:
+    """A source of credentials that keeps its own error: obstore only says that there was one."""
+
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
+        self.error: CopilotError | None = None
+
+    def __call__(self) -> Any:  # noqa: ANN401 - a TypedDict that cannot be imported at run time
+        """The credentials, as obstore wants them."""
+        try:
+            answer = self._ask()
+        except CopilotError as error:
+            self.error = error
+            raise
+        self.error = None
+        return answer
+
+
 @dataclass(frozen=True, slots=True)
 class Bucket:
     """How to reach one bucket or container; the clouds differ in nothing else.
@@ -54,6 +72,7 @@ class Bucket:
         checked: like ``handle``, with the store checking what it gets (only where that costs extra), or None.
         rooted: obstore's object with a key, percent-encoded, as its root: how keys are reached that its paths cannot spell.
         whole: obstore's object whose root is exactly the key given, any key, not encoded; None where ``rooted`` must do.
+        identity: where obstore gets credentials from, if it is not obstore's own chain.
         lister: lists keys verbatim in the store's own protocol, or None to list through obstore.
     """
 
@@ -64,6 +83,7 @@ class Bucket:
     checked: Callable[[], Handle] | None = None
     lister: Callable[[ObjectStore], Lister] | None = None
     whole: Callable[[str], Handle] | None = None
+    identity: Identity | None = None
 
 
 class ObjectStore:
@@ -163,6 +183,8 @@ class ObjectStore:
         self._bucket_seen = True
 
     def _classified(self, error: Exception, op: str, key: str) -> CopilotError:
+        if self.bucket.identity is not None and self.bucket.identity.error is not None:
+            return self.bucket.identity.error
         if not isinstance(error, self._obstore.exceptions.BaseError | FileNotFoundError | ValueError):
             return InternalError(f"{op} of {self._name(key)} failed ({type(error).__name__})", op=op, subject=self._name(key))
         known = classified(error, op, self._subject(key))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from copilot.core.errors import BadConfig
-from copilot.stores.object_store import Bucket, ObjectStore
+from copilot.stores.object_store import Bucket, Identity, ObjectStore
 from copilot.stores.s3_listing import s3_lister
 
 if TYPE_CHECKING:
@@ -35,7 +35,8 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
     region = _first(settings.region, *(process.environ.get(n) for n in ("AWS_REGION", "AWS_DEFAULT_REGION")), profile.region)
     endpoint = _endpoint(settings, process, profile.endpoint, region or DEFAULT_REGION)
     config: dict[str, Any] = {"region": region or DEFAULT_REGION, **settings.options}
-    provider = _credentials(settings, process, profile.provider)
+    ask = _credentials(settings, process, profile.provider)
+    identity = Identity(ask) if ask is not None else None
     if settings.anonymous:
         config["skip_signature"] = True
     unsigned = endpoint.startswith("https://") if settings.unsigned_payload is None else settings.unsigned_payload
@@ -50,7 +51,7 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
                 config={**config, "unsigned_payload": unsigned, **where, **extra},  # type: ignore[arg-type]  # options by name
                 client_options=client_options(process, endpoint, verify_tls=settings.verify_tls),
                 retry_config=NO_RETRIES,
-                credential_provider=provider,
+                credential_provider=identity,
             )
         except Exception as error:
             raise BadConfig(
@@ -68,6 +69,7 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
             checked=cache(lambda: build(unsigned_payload=False, checksum_algorithm="SHA256")),
             rooted=build,
             lister=s3_lister,
+            identity=identity,
         )
     )
 

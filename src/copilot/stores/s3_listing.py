@@ -47,7 +47,7 @@ class Page:
     next_token: str | None = None
 
 
-def parse_page(document: bytes, subject: str) -> Page:
+def parse_page(document: bytes, subject: str) -> Page:  # noqa: C901 - expat wants its three callbacks around one state
     """Reads ``ListBucketResult``.
 
     Raises:
@@ -62,6 +62,9 @@ def parse_page(document: bytes, subject: str) -> Page:
     top: dict[str, str] = {}
 
     def begin(name: str, _: dict[str, str]) -> None:
+        if not path and name != "ListBucketResult":
+            msg = f"a document of another kind: {name}"
+            raise ValueError(msg)
         path.append(name)
         text.clear()
         if name == "Contents":

@@ -68,16 +68,18 @@ class WebServer:
         url: ``http://127.0.0.1:PORT``.
         pages: path with query, as on the wire (percent-encoded), to what it answers; a function is asked anew each time.
         requests: all requests so far.
+        default: what every other path answers.
     """
 
     url: str
     pages: dict[str, Page | Callable[[Request], Page]] = field(default_factory=dict)
     requests: list[Request] = field(default_factory=list)
+    default: Page = field(default_factory=lambda: Page(b"<html>no such page</html>", status=404))
 
     def answer(self, request: Request) -> Page:
-        """The page for a request; 404 where there is none."""
+        """The page for a request."""
         self.requests.append(request)
-        page = self.pages.get(request.path, Page(b"<html>no such page</html>", status=404))
+        page = self.pages.get(request.path, self.default)
         return page(request) if callable(page) else page
 
 
