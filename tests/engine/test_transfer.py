@@ -6,6 +6,7 @@ import os
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -32,6 +33,9 @@ from copilot.engine.verify import verify
 from copilot.stores.registry import open_stores
 from copilot.testing.engine_bench import Bench, bench
 from copilot.testing.scripted_store import ScriptedStores
+
+if TYPE_CHECKING:
+    from copilot.core.ports import Clock
 
 BIG = os.urandom(20 * MIB)
 SMALL_PARTS = Limits(part_bytes=MIB)
@@ -287,7 +291,7 @@ def test_a_cancelled_transfer_ends_within_a_second_and_leaves_no_temporary_file(
 
     stores.store.on_chunk = hold
     moving = at_work.transfer.fetch([FetchSpec("memory://b/big", "big")], tmp_path, at_work.cancel)
-    threading.Thread(target=lambda: (held.wait(10), at_work.cancel.cancel("SIGTERM"))).start()
+    threading.Thread(target=_cancel_after, args=(held, at_work)).start()
     with pytest.raises(Cancelled, match="SIGTERM"):
         next(moving)
     ended_s = time.monotonic()
@@ -320,7 +324,7 @@ def test_a_silent_request_is_given_up_and_its_late_bytes_are_refused(tmp_path: P
 
     stores.store.on_chunk = hold
     clock = at_work.clock
-    threading.Thread(target=lambda: (held.wait(10), clock.sleep(61))).start()
+    threading.Thread(target=_pass_time_after, args=(held, clock)).start()
     fetch(at_work, tmp_path, FetchSpec("memory://b/big", "big"))
     assert at_work.log.named("stalled")
     release.set()
@@ -348,9 +352,19 @@ def test_silence_without_end_is_a_stall_with_its_subject(tmp_path: Path) -> None
     assert stores.store.calls["get"] == 3
 
 
+def _cancel_after(event: threading.Event, at_work: Bench) -> None:
+    event.wait(10)
+    at_work.cancel.cancel("SIGTERM")
+
+
+def _pass_time_after(event: threading.Event, clock: Clock) -> None:
+    event.wait(10)
+    clock.sleep(400)
+
+
 def _let_time_pass(at_work: Bench, done: threading.Event) -> None:
     while not done.wait(0.02):
-        at_work.clock.sleep(30)
+        at_work.clock.sleep(200)
 
 
 # --- sending -----------------------------------------------------------------------------------------------------------

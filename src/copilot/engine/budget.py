@@ -28,6 +28,8 @@ class Limits:
         part_bytes: length of one range of a big object, and of one part of a big upload.
         memory_bytes: what transfers may hold at any moment, over the interpreter itself.
         stall_s: seconds without a byte after which a request is given up (and tried again elsewhere).
+        slowest_bytes_s: a connection that moves this much is slow, not silent. Libraries hand over up to a MiB at a time, so
+            ``stall_s`` is extended by what that takes at this rate.
         max_read_bytes: most that ``read`` takes when its caller does not say.
         retry: when and how long to try again.
     """
@@ -36,6 +38,7 @@ class Limits:
     part_bytes: int = 16 * MIB
     memory_bytes: int = 64 * MIB
     stall_s: float = 60.0
+    slowest_bytes_s: int = 4096
     max_read_bytes: int = 64 * MIB
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 
@@ -48,6 +51,10 @@ class Limits:
             cpus: the machine's cores; None asks the scheduler.
         """
         return fit(cls(), memory_bytes=memory_limit_bytes(root), cpus=cpu_limit(root, cpus=cpus))
+
+    def slack_s(self, size_bytes: int) -> float:
+        """Seconds that ``size_bytes`` may take at the slowest, beyond ``stall_s``."""
+        return size_bytes / self.slowest_bytes_s
 
 
 def fit(limits: Limits, *, memory_bytes: int | None, cpus: float) -> Limits:

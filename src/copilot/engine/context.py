@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from copilot.engine.budget import Limits
     from copilot.engine.retry import Retrier
 
+AT_ONCE_BYTES: Final = 1024 * 1024
+"""Most that a store collects before it hands a chunk on: nothing is heard of it in the meantime."""
+
 _MD5: Final = re.compile(r"[0-9a-fA-F]{32}")
 
 

@@ -16,7 +16,7 @@ from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, T
 from copilot.core.values import Receipt
 from copilot.engine import digest
 from copilot.engine.atomic import local_error, local_errors, move_into_place, reserve, write_all_at
-from copilot.engine.context import bare_etag, same_object
+from copilot.engine.context import AT_ONCE_BYTES, bare_etag, same_object
 
 if TYPE_CHECKING:
     from copilot.core.ports import ObjectInfo
@@ -216,7 +216,11 @@ class PartFetch:
         beat.touch()
         if self.offset == self.end:
             return
-        with location.store.get(location.key, start=self.offset, end=self.end, if_match=file.etag) as stream:
+        slack_s = file.context.limits.slack_s(min(self.end - self.offset, AT_ONCE_BYTES))
+        with (
+            beat.waiting(slack_s),
+            location.store.get(location.key, start=self.offset, end=self.end, if_match=file.etag) as stream,
+        ):
             if not same_object(file.info, stream.info):
                 raise ObjectChanged(f"{self.subject} changed while it was read", op="get", subject=self.subject)
             for chunk in stream:

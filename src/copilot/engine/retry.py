@@ -31,6 +31,7 @@ class RetryPolicy:
     Attributes:
         deadline_s: seconds after the last progress in which a transient failure is tried again.
         first_contact_s: the same for ``Unreachable`` while the store has not answered once.
+        least_attempts: attempts that are made whatever the deadline says: one long silence must not be the end.
         attempts: most attempts without progress; None for no limit but the deadline.
         content_attempts: most attempts when what fails is the content (it changed, its checksum is wrong).
         first_wait_s: the first wait's upper bound, in seconds; doubled each time.
@@ -39,6 +40,7 @@ class RetryPolicy:
 
     deadline_s: float = 300.0
     first_contact_s: float = 30.0
+    least_attempts: int = 3
     attempts: int | None = None
     content_attempts: int = 5
     first_wait_s: float = 0.2
@@ -108,6 +110,8 @@ class Retrier:
                 return True
         if self.policy.attempts is not None and patience.attempts >= self.policy.attempts:
             return True
+        if patience.attempts < self.policy.least_attempts:
+            return False
         unknown = isinstance(error, Unreachable) and not self._answered
         limit_s = min(self.policy.deadline_s, self.policy.first_contact_s) if unknown else self.policy.deadline_s
         return self._clock.monotonic_s() - patience.began_s >= limit_s

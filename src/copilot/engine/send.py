@@ -24,8 +24,7 @@ if TYPE_CHECKING:
     from copilot.engine.crew import Beat, Crew, Job
 
 SMALL_BYTES: Final = 1024 * 1024
-_SLOWEST_BYTES_S: Final = 16 * 1024
-_MOST_IN_FLIGHT: Final = 64 * 1024 * 1024
+_MOST_IN_FLIGHT: Final = 32 * 1024 * 1024  # what a store holds of one body that it has read and not yet sent
 
 
 def send_jobs(specs: Iterable[SendSpec], stores: Stores, context: Context) -> Iterator[Job[Receipt]]:
@@ -42,11 +41,6 @@ def send_jobs(specs: Iterable[SendSpec], stores: Stores, context: Context) -> It
                 yield WriteJob(context, stores.locate(uri), b"", shown, spec.variable)
             else:
                 yield SendJob(context, stores.locate(uri), path, shown, spec.variable)
-
-
-def slack_s(size_bytes: int) -> float:
-    """How long a body may be on its way without a sign of life, beyond ``stall_s``: 16 KiB/s is slow, not stalled."""
-    return min(size_bytes, _MOST_IN_FLIGHT) / _SLOWEST_BYTES_S
 
 
 class _Put:
@@ -70,7 +64,7 @@ class _Put:
 
     def _put(self, source: Source, beat: Beat, *, if_absent: bool = False) -> ObjectInfo:
         beat.touch()
-        with beat.waiting(slack_s(source.size_bytes)):
+        with beat.waiting(self._context.limits.slack_s(min(source.size_bytes, _MOST_IN_FLIGHT))):
             info = self._location.store.put(self._location.key, source, if_absent=if_absent)
         beat.touch()
         if info.size_bytes is not None and info.size_bytes != source.size_bytes:
