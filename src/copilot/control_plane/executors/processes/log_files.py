@@ -34,8 +34,9 @@ class LogWriter:
     def feed(self, stream: str, data: bytes) -> None:
         """Bytes as they came from ``stdout`` or ``stderr``."""
         *lines, rest = (self._rest[stream] + data).split(b"\n")
-        header = f"{stamp(time.time_ns())} {stream} ".encode()
-        out = [header + b"F " + line + b"\n" for line in lines]
+        now = time.time_ns()
+        header = f"{stamp(now + len(lines))} {stream} ".encode()
+        out = [f"{stamp(now + place)} {stream} F ".encode() + line + b"\n" for place, line in enumerate(lines)]
         while len(rest) >= LONGEST_PIECE_BYTES:
             out.append(header + b"P " + rest[:LONGEST_PIECE_BYTES] + b"\n")
             rest = rest[LONGEST_PIECE_BYTES:]

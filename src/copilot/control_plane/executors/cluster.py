@@ -1,0 +1,181 @@
+"""How a Kubernetes API server is reached: from a kubeconfig, or from inside a pod."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from copilot.core.errors import BadConfig
+
+SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
+_EXEC_S: Final = 60.0
+_REREAD_S: Final = 60.0
+_EARLY_S: Final = 30.0
+
+TokenSource = Callable[[], str]
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """One API server and who we are there.
+
+    Attributes:
+        url: ``https://host:port``, without a ``/`` at its end.
+        namespace: the namespace of the context, or of our own pod.
+        ca_file: who signed the server's certificate; None: the system's authorities.
+        verify: check the server's certificate.
+        client_certificate: a certificate and its key as files; None: none.
+        token: gives the bearer token of the moment; None: none.
+    """
+
+    url: str
+    namespace: str = "default"
+    ca_file: str | None = None
+    verify: bool = True
+    client_certificate: tuple[str, str] | None = None
+    token: TokenSource | None = field(default=None, repr=False)
+
+
+def in_cluster(environ: Mapping[str, str], directory: Path = SERVICE_ACCOUNT) -> Cluster:
+    """From a pod's service account. Raises ``BadConfig`` outside of a pod."""
+    host, port = environ.get("KUBERNETES_SERVICE_HOST"), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    token = directory / "token"
+    if not host or not token.exists():
+        raise BadConfig(
+            "there is no service account here: this is no pod of a cluster, or its token is not mounted",
+            op="cluster",
+            hint="Give a kubeconfig, or set automountServiceAccountToken for this pod.",
+        )
+    namespace = directory / "namespace"
+    return Cluster(
+        url=f"https://{f'[{host}]' if ':' in host else host}:{port}",
+        namespace=namespace.read_text().strip() if namespace.exists() else "default",
+        ca_file=str(directory / "ca.crt"),
+        token=_from_file(token),
+    )
+
+
+def from_kubeconfig(path: Path, context: str = "") -> Cluster:
+    """From a kubeconfig's context (the current one when not named).
+
+    Raises:
+        BadConfig: no such file or context, or a way to authenticate that is not known here.
+    """
+    try:
+        config = yaml.safe_load(path.read_text())
+        name = context or config["current-context"]
+        chosen = _named(config, "contexts", name)["context"]
+        cluster = _named(config, "clusters", chosen["cluster"])["cluster"]
+        user = _named(config, "users", chosen["user"])["user"] or {}
+        url = str(cluster["server"]).rstrip("/")
+    except (OSError, yaml.YAMLError, KeyError, TypeError) as cause:
+        raise BadConfig(
+            "the kubeconfig cannot be used: it is not there, or lacks the context or what it names",
+            op="cluster",
+            subject=str(path),
+            hint="See kubectl config get-contexts.",
+        ) from cause
+    return Cluster(
+        url=url,
+        namespace=chosen.get("namespace") or "default",
+        ca_file=_file(cluster, "certificate-authority", path),
+        verify=not cluster.get("insecure-skip-tls-verify"),
+        client_certificate=_certificate(user, path),
+        token=_token(user, path),
+    )
+
+
+def _named(config: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
+    for each in config[kind]:
+        if each["name"] == name:
+            found: Mapping[str, Any] = each
+            return found
+    raise KeyError(name)
+
+
+def _file(section: Mapping[str, Any], key: str, config: Path) -> str | None:
+    """A file that is named, or whose content stands in the kubeconfig."""
+    if section.get(f"{key}-data"):
+        content = base64.b64decode(section[f"{key}-data"])
+        with tempfile.NamedTemporaryFile(prefix="copilot-cluster-", delete=False) as file:
+            file.write(content)
+        return file.name
+    return str(config.parent / section[key]) if section.get(key) else None
+
+
+def _certificate(user: Mapping[str, Any], config: Path) -> tuple[str, str] | None:
+    certificate, key = _file(user, "client-certificate", config), _file(user, "client-key", config)
+    return (certificate, key) if certificate and key else None
+
+
+def _token(user: Mapping[str, Any], config: Path) -> TokenSource | None:
+    if user.get("token"):
+        token = str(user["token"])
+        return lambda: token
+    if user.get("tokenFile"):
+        return _from_file(config.parent / user["tokenFile"])
+    if user.get("exec"):
+        return _from_command(user["exec"])
+    if user.get("auth-provider") or user.get("username"):
+        raise BadConfig(
+            "the kubeconfig authenticates in a way that is not known here",
+            op="cluster",
+            subject=str(config),
+            hint="Use a token, a client certificate or an exec plugin.",
+        )
+    return None
+
+
+def _from_file(path: Path) -> TokenSource:
+    """Read anew now and then: the kubelet rotates it."""
+    kept: list[tuple[float, str]] = []
+
+    def read() -> str:
+        if not kept or time.monotonic() - kept[-1][0] > _REREAD_S:
+            kept[:] = [(time.monotonic(), path.read_text().strip())]
+        return kept[-1][1]
+
+    return read
+
+
+def _from_command(plugin: Mapping[str, Any]) -> TokenSource:
+    """A client-go credential plugin: run again when what it gave expires."""
+    kept: list[tuple[float, str]] = []
+
+    def ask() -> str:
+        if kept and time.time() < kept[-1][0] - _EARLY_S:
+            return kept[-1][1]
+        environment = {each["name"]: each["value"] for each in plugin.get("env") or ()}
+        command = [
+            "env",
+            *(f"{name}={value}" for name, value in environment.items()),
+            plugin["command"],
+            *(plugin.get("args") or ()),
+        ]
+        try:
+            done = subprocess.run(command, check=True, capture_output=True, timeout=_EXEC_S)
+            status = json.loads(done.stdout)["status"]
+            token = str(status["token"])
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as cause:
+            raise BadConfig(
+                f"the credential plugin {plugin['command']} gave no token",
+                op="cluster",
+                subject=str(plugin["command"]),
+                hint="Run it by hand to see why.",
+            ) from cause
+        expires = status.get("expirationTimestamp")
+        until = datetime.fromisoformat(expires).timestamp() if expires else time.time() + 3600
+        kept[:] = [(until, token)]
+        return token
+
+    return ask
