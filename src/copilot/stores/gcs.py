@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import warnings
+from datetime import UTC
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from copilot.core.errors import BadConfig
-from copilot.stores.object_store import Bucket, ObjectStore
+from copilot.core.errors import BadConfig, BadCredentials, MissingExtra
+from copilot.stores.object_store import Bucket, Identity, ObjectStore
 from copilot.stores.s3 import NO_RETRIES, checked_endpoint, client_options
 
 if TYPE_CHECKING:
@@ -15,6 +19,7 @@ if TYPE_CHECKING:
     from copilot.core.uri import Uri
     from copilot.stores.settings import GcsSettings, StoreSettings
 
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 GOOGLE = "https://storage.googleapis.com"
 
 
@@ -29,7 +34,10 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
     endpoint = checked_endpoint(settings.endpoint or emulator or GOOGLE, name, disable_ssl=bool(emulator))
     anonymous = settings.anonymous or (emulator is not None and settings.endpoint is None)
     config: dict[str, Any] = dict(settings.options)
-    if settings.service_account_json:
+    identity = None if anonymous else federated(settings, process)
+    if identity is not None:
+        pass
+    elif settings.service_account_json:
         config["service_account_key"] = settings.service_account_json
     elif settings.service_account_file:
         config["service_account"] = settings.service_account_file
@@ -47,7 +55,7 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
                 config={**config, "base_url": f"{endpoint}/{where}" if where else endpoint},  # type: ignore[arg-type]  # by name
                 client_options=client_options(process, endpoint),
                 retry_config=NO_RETRIES,
-                credential_provider=_nobody if anonymous else None,
+                credential_provider=_nobody if anonymous else identity,
             )
         except Exception as error:
             raise BadConfig(
@@ -57,7 +65,63 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
                 hint="Check the service account's key file and the options of the store.",
             ) from error
 
-    return ObjectStore(Bucket(uri=name, host=urlsplit(endpoint).hostname or "", handle=build(), rooted=build))
+    return ObjectStore(
+        Bucket(uri=name, host=urlsplit(endpoint).hostname or "", handle=build(), rooted=build, identity=identity)
+    )
+
+
+def federated(settings: GcsSettings, process: StoreSettings) -> Identity | None:
+    """Credentials of the kinds obstore does not know (workload identity federation, impersonation), through google-auth.
+
+    None for a service account's key, a user's, and for none at all: obstore reads those, and asks the metadata server.
+
+    Raises:
+        BadConfig: the credentials are no JSON.
+        MissingExtra: google-auth is not installed.
+    """
+    path = settings.service_account_file or process.environ.get("GOOGLE_APPLICATION_CREDENTIALS")
+    text = settings.service_account_json
+    try:
+        if text is None and path:
+            text = Path(path).read_text(encoding="utf-8")
+        document = json.loads(text) if text else None
+    except (OSError, ValueError) as error:
+        where = "the settings" if settings.service_account_json else str(path)
+        raise BadConfig(
+            f"The Google credentials of {where} cannot be read",
+            op="open",
+            subject=where,
+            hint="Give the path of a JSON key file.",
+        ) from error
+    if document is None or (isinstance(document, dict) and document.get("type") in {"service_account", "authorized_user"}):
+        return None
+    try:
+        import google.auth  # noqa: PLC0415 - an extra
+        import google.auth.exceptions  # noqa: PLC0415
+        from google.auth.transport.requests import Request  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingExtra("These Google credentials need google-auth", op="open", hint="pip install 'copilot[gcp]'") from error
+    try:
+        with warnings.catch_warnings():  # google-auth warns of files from strangers; this one is the operator's
+            warnings.simplefilter("ignore", DeprecationWarning)
+            load: Any = google.auth.load_credentials_from_dict
+            credentials: Any = load(document, scopes=[SCOPE])[0]
+    except (google.auth.exceptions.GoogleAuthError, ValueError, TypeError, AttributeError, KeyError) as error:
+        raise BadConfig("These Google credentials are of no known kind", op="open", hint="Give a JSON key file.") from error
+
+    def ask() -> GCSCredential:
+        try:
+            credentials.refresh(Request())
+        except Exception as error:
+            raise BadCredentials(
+                f"The Google credentials gave no token ({type(error).__name__})",
+                op="open",
+                hint="Check the identity pool and its file.",
+            ) from error
+        expiry = credentials.expiry
+        return {"token": credentials.token, "expires_at": expiry.replace(tzinfo=UTC) if expiry else None}
+
+    return Identity(ask)
 
 
 def _nobody() -> GCSCredential:

@@ -88,7 +88,10 @@ class HttpStore:
     def get(self, key: str, *, start: int = 0, end: int | None = None, if_match: str | None = None) -> ChunkStream:
         """See the port. A server that ignores ranges is read from the beginning, and the rest thrown away."""
         if end is not None and end <= start:
-            return ChunkStream(self.head(key), iter(()), expected=0, subject=self._name(key))
+            info = self.head(key)
+            if if_match is not None and info.etag != if_match:
+                raise ObjectChanged(f"{self._name(key)} is not the object it was", op="get", subject=self._name(key))
+            return ChunkStream(info, iter(()), expected=0, subject=self._name(key))
         headers = _conditions(if_match)
         if start or end is not None:
             headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"

@@ -17,6 +17,7 @@ from copilot.core.errors import (
     BucketNotFound,
     CopilotError,
     InternalError,
+    ObjectChanged,
     ObjectNotFound,
     Truncated,
     UnsafePath,
@@ -236,8 +237,9 @@ class ObjectStore:
         raise UnsafePath(f"{name!r} is no name an object can be reached by", op=op, subject=name, hint="Rename the object.")
 
     def _get_nothing(self, key: str, start: int, end: int, if_match: str | None) -> ChunkStream:
-        del if_match
         info = self.head(key)
+        if if_match is not None and if_match != info.etag:
+            raise ObjectChanged(f"{self._name(key)} is not the object it was", op="get", subject=self._name(key))
         check_range(info.size_bytes or 0, start, end, self._name(key))
         return ChunkStream(info, iter(()), expected=0, subject=self._name(key))
 

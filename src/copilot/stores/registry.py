@@ -12,7 +12,7 @@ import threading
 from collections.abc import Callable
 from types import MappingProxyType
 
-from copilot.core.errors import BadFlag, MissingExtra
+from copilot.core.errors import MissingExtra
 from copilot.core.ports import Location, Store
 from copilot.core.uri import AZURE_SCHEMES, GCS_SCHEMES, S3_SCHEMES, Uri, parse
 from copilot.stores.settings import (
@@ -177,15 +177,3 @@ def installed() -> dict[str, str]:
         missing = hint == _REDIS and importlib.util.find_spec("redis") is None
         answer[scheme] = hint if missing else ""
     return answer
-
-
-def known_scheme(scheme: str) -> None:
-    """Raises ``BadFlag`` for a scheme nobody here and nobody in fsspec knows."""
-    if scheme in SCHEMES:
-        return
-    try:
-        from fsspec.registry import known_implementations  # noqa: PLC0415 - an extra
-    except ImportError:
-        return
-    if scheme not in known_implementations:
-        raise BadFlag(f"No store is known for {scheme}://", op="open", subject=f"{scheme}://", hint="See `copilot stores`.")

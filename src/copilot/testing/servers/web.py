@@ -98,6 +98,10 @@ def web_server() -> Iterator[WebServer]:  # noqa: C901 - a small class in a clos
         def do_HEAD(self) -> None:
             self._serve(body=False)
 
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            self._serve(body=True)
+
         def do_PUT(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             self._send(Page(status=405), body=True)
