@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from copilot.core import idl
+from copilot.testing.servers.web import Page
 
 if TYPE_CHECKING:
     from copilot.testing.servers.s3 import S3Server
+    from copilot.testing.servers.web import WebServer
 
 EXECUTABLE = Path(sys.executable).with_name("copilot")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("COPILOT_", "AWS_"))}
@@ -121,6 +123,36 @@ def test_an_unknown_literal(pod: Pod) -> None:
 
 def test_an_unknown_flag_value(pod: Pod) -> None:
     pod.expect(pod.init("s3://b/x", "--format", "JASON"), 2, "BadFlag", "--format", "Did you mean JSON?")
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "reason"), [(403, 12, "AccessDenied"), (404, 11, "ObjectNotFound"), (401, 12, "BadCredentials")]
+)
+def test_an_error_page_of_a_web_server_never_becomes_an_input(
+    pod: Pod, http_server: WebServer, status: int, code: int, reason: str
+) -> None:
+    http_server.pages["/page?token=t0ps3cret"] = Page(b"<html>no</html>", status=status)
+    ended = pod.init(pod.put_blob_inputs(f"{http_server.url}/page?token=t0ps3cret"))
+    pod.expect(ended, code, reason, "/page")
+    assert "t0ps3cret" not in ended.stderr
+
+
+def test_a_web_server_that_is_broken_is_asked_again_until_the_time_is_over(pod: Pod, http_server: WebServer) -> None:
+    http_server.pages["/broken"] = Page(b"<html>oops</html>", status=500)
+    ended = pod.init(pod.put_blob_inputs(f"{http_server.url}/broken"), "--timeout", "3s")
+    told = json.loads(ended.stderr.splitlines()[-1])
+    pod.expect(ended, ended.returncode, told["reason"])
+    assert told["reason"] in {"StoreFault", "DeadlineExceeded"}
+    assert len([request for request in http_server.requests if request.path == "/broken" and request.method == "GET"]) > 1
+
+
+def test_a_key_that_leads_out_of_the_directory_is_refused(pod: Pod, moto_server: S3Server, moto_bucket: str) -> None:
+    pod.server, pod.bucket = moto_server, moto_bucket
+    moto_server.poke(moto_bucket, "tree/ok", b"1")
+    moto_server.poke(moto_bucket, "tree/a/../../../evil", b"2")
+    ended = pod.init(pod.put_blob_inputs(f"s3://{moto_bucket}/tree", tree=True))
+    pod.expect(ended, 20, "UnsafePath", "evil")
+    assert not list(pod.home.rglob("evil"))
 
 
 def test_an_unknown_scheme(pod: Pod) -> None:

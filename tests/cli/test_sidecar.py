@@ -126,6 +126,16 @@ def test_a_signal_that_is_not_trusted_proves_nothing(tmp_path: Path, started: li
     assert "outputs.pb" not in sidecar.names()
 
 
+@pytest.mark.parametrize("flags", [["--upload-mode", "SOMEHOW"], ["--format", "x"], ["--exit-watcher-type", "x"], ["stray"]])
+def test_without_outputs_the_references_sidecar_ends_at_once_whatever_else_it_was_told(
+    tmp_path: Path, flags: list[str]
+) -> None:
+    argv = [str(EXECUTABLE.with_name("flyte-copilot")), "sidecar", "--to-output-prefix", str(tmp_path), *flags]
+    ended = subprocess.run(argv, capture_output=True, text=True, env=CLEAN, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_control_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     ended = subprocess.run(

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from copilot.cli import flags
+from copilot.cli.pflag import check_choices
 from copilot.cli.values import message_of, seconds_of
 from copilot.core import idl
 from copilot.core.errors import BadFlag
@@ -60,6 +62,7 @@ def facts_of(staged: InputsManifest) -> dict[str, object]:
 
 
 def _request(session: Session, parsed: Parsed) -> InputRequest:
+    check_choices(flags.POD_COMMANDS[session.command], parsed)
     needed = ["to-local-dir", "from-remote"]
     if session.command == "download":
         needed.insert(0, "to-output-prefix")

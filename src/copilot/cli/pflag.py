@@ -167,6 +167,21 @@ def _keep(parsed: Parsed, flag: Flag, value: str, *, used_next: bool) -> int:
     return int(used_next)
 
 
+def check_choices(flags: Iterable[Flag], parsed: Parsed) -> None:
+    """Whether every value is one of those its flag takes.
+
+    Raises:
+        BadFlag: one is not.
+    """
+    for flag in flags:
+        value = parsed.last(flag.name)
+        if flag.choices and value and value not in flag.choices:
+            from copilot.config.nearest import did_you_mean  # noqa: PLC0415 - only for a mistake
+
+            words = f"It is one of {', '.join(flag.choices)}. {did_you_mean(value, flag.choices)}".rstrip()
+            raise BadFlag(f"--{flag.name} is {value!r}", op="flags", subject=f"--{flag.name}", hint=words)
+
+
 def unknown(name: str, known: Iterable[str]) -> BadFlag:
     """The error for a flag nobody knows, with the nearest that is known."""
     from copilot.config.nearest import did_you_mean  # noqa: PLC0415 - only for a mistake

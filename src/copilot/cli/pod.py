@@ -29,7 +29,7 @@ def run(command: str, arguments: Sequence[str], latch: Latch, environ: Mapping[s
     except BaseException as exception:  # noqa: BLE001 - the single place where every exception ends
         return _bare(command, latch, environ, drop_in=drop_in).fail(exception, code=code)
     try:
-        check(command, parsed)
+        check(session, parsed)
         use = importlib.import_module(_MODULES[command])
         ended = use.run(session, parsed)
         session.close()
@@ -47,28 +47,19 @@ def _bare(command: str, latch: Latch, environ: Mapping[str, str], *, drop_in: bo
         return Session(Configuration(failure_exit_code=failure_exit_code, drop_in=drop_in), latch, command=command)
 
 
-def check(command: str, parsed: Parsed) -> None:
-    """Whether the flags can be understood at all.
+def check(session: Session, parsed: Parsed) -> None:
+    """Whether the arguments can be understood at all. Values are looked at by the command itself.
 
     Raises:
-        BadFlag: an unknown flag, a missing value, a stray argument, a value that is not among a flag's choices.
+        BadFlag: an unknown flag, a missing value; a stray argument (the reference takes no notice of any: nor do we, under its
+            name).
     """
     if parsed.mistake is not None:
         raise parsed.mistake
     stray = [*parsed.arguments, *parsed.rest]
-    if stray:
+    if stray and session.configuration.drop_in:
+        session.log.event("flags.stray", level="warning", count=len(stray), hint="Every value belongs to a flag.")
+    elif stray:
         raise BadFlag(
-            f"{command} takes no argument, but there is {stray[0]!r}", op="flags", hint="Every value belongs to a flag."
+            f"{session.command} takes no argument, but there is {stray[0]!r}", op="flags", hint="Every value belongs to a flag."
         )
-    for flag in flags.POD_COMMANDS[command]:
-        value = parsed.last(flag.name)
-        if flag.choices and value and value not in flag.choices:
-            from copilot.config.nearest import did_you_mean  # noqa: PLC0415 - only for a mistake
-
-            near = did_you_mean(value, flag.choices)
-            raise BadFlag(
-                f"--{flag.name} is {value!r}",
-                op="flags",
-                subject=f"--{flag.name}",
-                hint=f"It is one of {', '.join(flag.choices)}. {near}".rstrip(),
-            )

@@ -8,7 +8,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from copilot.cli import flags
 from copilot.cli.outcome import error_document_names
+from copilot.cli.pflag import check_choices
 from copilot.cli.values import message_of, seconds_of
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
@@ -95,6 +97,7 @@ def _check_armed(session: Session) -> None:
 
 def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) -> OutputRequest:
     settings = session.configuration
+    check_choices(flags.POD_COMMANDS["sidecar"], parsed)
     for name in ("to-output-prefix", "from-local-dir"):
         if not parsed.last(name):
             raise BadFlag(f"sidecar needs --{name}", op="flags", subject=f"--{name}", hint="Give it a value.")
