@@ -37,7 +37,7 @@ class PodConflict(PodApiUnavailable):
 
 
 class LineStream:
-    """The lines of a response that does not end by itself. ``close`` may be called from another thread."""
+    """The lines of a response that does not end by itself."""
 
     def __init__(self, response: urllib3.BaseHTTPResponse) -> None:
         """See the class."""
@@ -55,10 +55,13 @@ class LineStream:
         if rest:
             yield rest
 
-    def close(self) -> None:
-        """Ends the stream, also for a thread that reads it."""
+    def interrupt(self) -> None:
+        """Ends the stream for the thread that reads it; may be called from another."""
         with contextlib.suppress(OSError, ValueError, RuntimeError):
             self._response.shutdown()
+
+    def close(self) -> None:
+        """Frees the connection. Not while another thread reads."""
         self._response.close()
 
     def __enter__(self) -> Self:

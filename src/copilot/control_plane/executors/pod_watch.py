@@ -19,6 +19,7 @@ WATCH_S: Final = 300
 FIRST_WAIT_S: Final = 0.2
 MAX_WAIT_S: Final = 30.0
 _POLL_S: Final = 0.1
+_JOIN_S: Final = 5.0
 INITIAL_EVENTS_END: Final = {"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}
 
 Pod = Mapping[str, Any]
@@ -156,8 +157,10 @@ def read_until(lines: LineStream, cancel: CancelToken) -> Iterator[bytes]:
         yield from _taken(found, cancel)
     finally:
         stop.set()
-        lines.close()
-        thread.join(timeout=5)
+        lines.interrupt()
+        thread.join(timeout=_JOIN_S)
+        if not thread.is_alive():
+            lines.close()
 
 
 def _taken(found: queue.Queue[bytes | CopilotError | None], cancel: CancelToken) -> Iterator[bytes]:
