@@ -30,6 +30,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "init": ("copilot.cli.pod_help:init", "Stage typed inputs into a directory."),
     "plan": ("copilot.cli.pod_help:plan", "Print what init, download or sidecar would do."),
     "run": ("copilot.cli.run:command", "Stage inputs, run a command, publish its outputs."),
+    "secrets": ("copilot.cli.secrets:command", "Read secrets, render them, or run a command with them."),
     "show": ("copilot.cli.show:command", "Print inputs.pb, outputs.pb or an error document."),
     "sidecar": ("copilot.cli.pod_help:sidecar", "Publish a task's outputs once it has ended."),
     "stores": ("copilot.cli.stores:command", "List the schemes of URIs and whether each can be opened."),
