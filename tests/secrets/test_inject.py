@@ -166,7 +166,7 @@ def test_a_place_that_cannot_be_written_leaves_nothing_of_the_others(resolver: R
     (memory / "bad").mkdir()
     (memory / "bad/keep").write_text("theirs")
     with pytest.raises(SecretPathTaken):
-        inject([parse_delivery(f"{memory}/bad=env://TOKEN")], resolver, cancel)
+        inject([parse_delivery(f"{memory}/{name}=env://TOKEN") for name in ("a", "bad", "c")], resolver, cancel)
     assert left_in(memory) == ["bad", "bad/keep"]
 
 

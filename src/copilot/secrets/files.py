@@ -115,10 +115,18 @@ class SecretFiles:
 
         Raises:
             NotTmpfs: it would be on a disk.
+            SecretPathTaken: there is a directory of that name.
             LocalError: it cannot be written.
         """
         if not self._allow_disk:
             check_memory(file.path)
+        if file.path.is_dir():  # found out now, while nothing is published yet
+            raise SecretPathTaken(
+                f"there is a directory where the secret {file.path} should be",
+                op="inject",
+                subject=str(file.path),
+                hint="Choose another path.",
+            )
         temporary = file.path.with_name(f".{file.path.name[:100]}.{randomness.token_hex(6)}")
         try:
             _make_directories(file.path.parent)
