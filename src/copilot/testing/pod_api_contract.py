@@ -1,4 +1,4 @@
-"""What every ``PodApi`` must do, as tests: subclass, and give the fixtures ``pods``, ``namespace`` and (if it matters) ``image``.
+"""What every ``PodApi`` must do, as tests: subclass ``PodApiContract``, and give the fixtures ``pods`` and ``namespace``.
 
 The rules of ordering, signals, grace and exit codes are those measured on a real Kubernetes 1.32 cluster. Commands are shell
 texts, so that any image with a shell serves.
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import PodApi
 
 Pod = Mapping[str, Any]
+Json = Any
 FINALIZER: Final = "copilot.dev/outcome"
 PATIENCE_S: Final = 40.0
 OBEYS: Final = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"
@@ -29,12 +30,12 @@ DEAF: Final = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
 _numbers = itertools.count()
 
 
-def container(name: str, script: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  any field of a container
+def container(name: str, script: str, **fields: Json) -> dict[str, Json]:
     """A container that runs a shell text."""
     return {"name": name, "image": "busybox", "command": ["/bin/sh", "-c", script], **fields}
 
 
-def sidecar(name: str, script: str, **fields: Any) -> dict[str, Any]:  # noqa: ANN401  as above
+def sidecar(name: str, script: str, **fields: Json) -> dict[str, Json]:
     """A native sidecar."""
     return container(name, script, restartPolicy="Always", **fields)
 
@@ -102,16 +103,25 @@ class PodApiContract:
             pods.delete(namespace, name, grace_s=0)
             pods.release(namespace, name)
 
-    def create(self, pod: Pod, **more: Any) -> str:  # noqa: ANN401  passed on
+    def create(self, pod: Pod, **more: Json) -> str:
         """Creates a pod that is taken away after the test."""
         self.made.append(str(pod["metadata"]["name"]))
-        return str(self.pods.create(pod, **more)["metadata"]["name"])
+        made: Pod = self.pods.create(pod, **more)
+        return str(made["metadata"]["name"])
+
+    def get(self, name: str) -> Pod:
+        """The pod as it is."""
+        found: Pod = self.pods.get(self.namespace, name)
+        return found
+
+    def watch(self) -> Iterator[tuple[str, Pod]]:
+        """The namespace's pods, for as long as this suite has patience."""
+        yield from self.pods.watch(self.namespace, Token(SystemClock(), timeout_s=PATIENCE_S))
 
     def until(self, name: str, wanted: Callable[[Pod], object]) -> Pod:
         """Watches the pod until it is as wanted."""
-        token = Token(SystemClock(), timeout_s=PATIENCE_S)
         latest: Pod = {}
-        for kind, pod in self.pods.watch(self.namespace, token):
+        for kind, pod in self.watch():
             if kind != "BOOKMARK" and pod["metadata"]["name"] == name:
                 latest = pod
                 if kind == "DELETED" or wanted(pod):
@@ -132,13 +142,13 @@ class PodApiContract:
         """Creates the pod and waits for its end."""
         return self.until(self.create(pod), over)
 
-    def log(self, name: str, of: str, **more: Any) -> str:  # noqa: ANN401  passed on
+    def log(self, name: str, of: str, **more: Json) -> str:
         """The whole log of a container."""
         more.setdefault("follow", False)
         token = Token(SystemClock(), timeout_s=PATIENCE_S)
         return b"".join(self.pods.logs(self.namespace, name, of, cancel=token, **more)).decode()
 
-    # --- the end of main ---------------------------------------------------------------------------------------------------
+    # --- the end of main --------------------------------------------------------------------------------------------
 
     def test_main_that_exits_0_succeeds(self) -> None:
         pod = self.finish(manifest(self.namespace, container("main", "echo hello")))
@@ -163,7 +173,7 @@ class PodApiContract:
         asks = container("main", "echo the reason >&2; exit 1", terminationMessagePolicy="FallbackToLogsOnError")
         assert ended(self.finish(manifest(self.namespace, asks)), "main")["message"].strip() == "the reason"
 
-    # --- order -------------------------------------------------------------------------------------------------------------------
+    # --- order ------------------------------------------------------------------------------------------------------
 
     def test_the_sidecar_is_up_before_init_runs_and_init_is_over_before_main(self) -> None:
         probe = {"periodSeconds": 1, "exec": {"command": ["/bin/sh", "-c", "test -e /shared/armed"]}}
@@ -212,7 +222,7 @@ class PodApiContract:
         assert status_of(pod, "side")["lastState"]["terminated"]["exitCode"] == 9
         assert running(self.until(name, lambda pod: running(pod, "main")), "main")
 
-    # --- being stopped ---------------------------------------------------------------------------------------------------------
+    # --- being stopped ----------------------------------------------------------------------------------------------
 
     def test_a_deleted_pod_whose_main_obeys_looks_like_success(self) -> None:
         name = self.create(manifest(self.namespace, container("main", OBEYS), inits=(sidecar("side", OBEYS),)))
@@ -248,7 +258,7 @@ class PodApiContract:
         self.pods.delete(self.namespace, "no-such-pod", grace_s=1)
         self.pods.release(self.namespace, "no-such-pod")
 
-    # --- the object ----------------------------------------------------------------------------------------------------------------
+    # --- the object -------------------------------------------------------------------------------------------------
 
     def test_a_name_is_taken_once(self) -> None:
         pod = manifest(self.namespace, container("main", "true"))
@@ -271,7 +281,7 @@ class PodApiContract:
         name = self.create(manifest(self.namespace, container("main", "exit 3")))
         self.until(name, over)
         self.pods.delete(self.namespace, name, grace_s=0)
-        assert ended(self.pods.get(self.namespace, name), "main")["exitCode"] == 3
+        assert ended(self.get(name), "main")["exitCode"] == 3
         self.pods.release(self.namespace, name)
         self.until_gone(name)
 
@@ -287,13 +297,13 @@ class PodApiContract:
             token.wait(0.05)
         raise AssertionError(f"{name} is still there after {PATIENCE_S:.0f} s")
 
-    # --- watching ----------------------------------------------------------------------------------------------------------------
+    # --- watching ---------------------------------------------------------------------------------------------------
 
     def test_a_watch_begins_with_what_is_there_and_then_a_bookmark(self) -> None:
         name = self.create(manifest(self.namespace, container("main", OBEYS)))
         self.until(name, lambda pod: running(pod, "main"))
         first: list[tuple[str, str]] = []
-        for kind, pod in self.pods.watch(self.namespace, Token(SystemClock(), timeout_s=PATIENCE_S)):
+        for kind, pod in self.watch():
             if kind == "BOOKMARK":
                 assert pod["metadata"]["annotations"]["k8s.io/initial-events-end"] == "true"
                 break
@@ -304,7 +314,7 @@ class PodApiContract:
         told: list[tuple[str, str]] = []
         pod = manifest(self.namespace, container("main", "true"))
         name = str(pod["metadata"]["name"])
-        for kind, seen in self.pods.watch(self.namespace, Token(SystemClock(), timeout_s=PATIENCE_S)):
+        for kind, seen in self.watch():
             if kind == "BOOKMARK":
                 self.create(pod)
             elif seen["metadata"]["name"] == name:
@@ -320,7 +330,7 @@ class PodApiContract:
         assert phases == [each for each in order if each in phases]
         assert phases[-1] == "Succeeded"
 
-    # --- logs ----------------------------------------------------------------------------------------------------------------------
+    # --- logs -------------------------------------------------------------------------------------------------------
 
     def test_a_followed_log_comes_whole_and_ends_with_the_container(self) -> None:
         counts = "i=0; while [ $i -lt 1000 ]; do echo line $i; i=$((i+1)); done; sleep 0.5; echo last"
@@ -333,7 +343,7 @@ class PodApiContract:
         self.until(name, lambda pod: running(pod, "main"))
         chunks = self.pods.logs(self.namespace, name, "main", follow=True, cancel=Token(SystemClock(), timeout_s=PATIENCE_S))
         assert next(chunks) == b"first\n"
-        assert running(self.pods.get(self.namespace, name), "main")
+        assert running(self.get(name), "main")
 
     def test_timestamps_stand_before_each_line(self) -> None:
         pod = self.finish(manifest(self.namespace, container("main", "echo one; echo two")))
@@ -341,16 +351,16 @@ class PodApiContract:
         assert [line.split(" ", 1)[1] for line in lines] == ["one", "two"]
         assert all(line.split(" ")[0].endswith("Z") and line[4] == "-" for line in lines)
 
-    # --- secrets -------------------------------------------------------------------------------------------------------------------
+    # --- secrets ----------------------------------------------------------------------------------------------------
 
     def test_secrets_that_come_with_the_pod_are_variables_and_files(self) -> None:
-        secret = {
+        secret: dict[str, Json] = {
             "apiVersion": "v1",
             "kind": "Secret",
             "metadata": {"name": f"with-{uuid.uuid4().hex[:8]}", "namespace": self.namespace},
             "data": {"token": "aHVzaA=="},
         }
-        name = secret["metadata"]["name"]  # type: ignore[index]  # it is a dict
+        name = secret["metadata"]["name"]
         reads = container(
             "main",
             'test "$TOKEN" = hush && test "$(cat /secret/token)" = hush',

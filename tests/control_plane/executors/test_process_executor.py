@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from copilot.control_plane.executors.process import ProcessExecutor
-from copilot.control_plane.executors.processes.sandbox import PLAIN, Sandbox
 from copilot.testing.pod_api_contract import PodApiContract
 
 if TYPE_CHECKING:
