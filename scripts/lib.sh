@@ -9,7 +9,7 @@ mkdir -p "$cache"
 export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE:-}
 export DO_NOT_TRACK=1 FLYTE_DISABLE_TELEMETRY=1
 
-say() { printf '\033[2m·\033[0m %s\n' "$*" >&2; }
+say() { if [ -t 2 ]; then printf '\033[2m·\033[0m %s\n' "$*" >&2; else printf '· %s\n' "$*" >&2; fi; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
 find_python() {
