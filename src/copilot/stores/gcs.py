@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -96,17 +95,14 @@ def federated(settings: GcsSettings, process: StoreSettings) -> Identity | None:
     if document is None or (isinstance(document, dict) and document.get("type") in {"service_account", "authorized_user"}):
         return None
     try:
-        import google.auth  # noqa: PLC0415 - an extra
-        import google.auth.exceptions  # noqa: PLC0415
+        from google.auth.exceptions import GoogleAuthError  # noqa: PLC0415 - an extra
         from google.auth.transport.requests import Request  # noqa: PLC0415
     except ImportError as error:
         raise MissingExtra("These Google credentials need google-auth", op="open", hint="pip install 'copilot[gcp]'") from error
     try:
-        with warnings.catch_warnings():  # google-auth warns of files from strangers; this one is the operator's
-            warnings.simplefilter("ignore", DeprecationWarning)
-            load: Any = google.auth.load_credentials_from_dict
-            credentials: Any = load(document, scopes=[SCOPE])[0]
-    except (google.auth.exceptions.GoogleAuthError, ValueError, TypeError, AttributeError, KeyError) as error:
+        load = _loader(document)
+        credentials: Any = load(document, scopes=[SCOPE])
+    except (GoogleAuthError, ValueError, TypeError, AttributeError, KeyError) as error:
         raise BadConfig("These Google credentials are of no known kind", op="open", hint="Give a JSON key file.") from error
 
     def ask() -> GCSCredential:
@@ -122,6 +118,24 @@ def federated(settings: GcsSettings, process: StoreSettings) -> Identity | None:
         return {"token": credentials.token, "expires_at": expiry.replace(tzinfo=UTC) if expiry else None}
 
     return Identity(ask)
+
+
+def _loader(document: dict[str, Any]) -> Any:  # noqa: ANN401 - a factory of an extra's classes
+    """The class for a kind of credentials; google-auth's own loader would ask Google for the project on the way."""
+    import importlib  # noqa: PLC0415 - rare
+
+    source = document.get("credential_source", {})
+    kind, name = document["type"], "from_info"
+    if kind == "external_account":
+        aws = str(source.get("environment_id", "")).startswith("aws")
+        module = "aws" if aws else "pluggable" if "executable" in source else "identity_pool"
+    elif kind == "external_account_authorized_user":
+        module = kind
+    elif kind == "impersonated_service_account":
+        module, name = "impersonated_credentials", "from_impersonated_service_account_info"
+    else:
+        raise KeyError(kind)
+    return getattr(importlib.import_module(f"google.auth.{module}").Credentials, name)
 
 
 def _nobody() -> GCSCredential:
