@@ -71,14 +71,15 @@ def test_the_sidecar_is_armed_before_anything_else_is_imported(tmp_path: Path) -
     assert process.returncode == 0, told
     loaded = [line.split("|")[2].strip() for line in told.splitlines() if line.startswith("import time:")]
     ours = [name for name in loaded if name.startswith("copilot")]
-    assert ours == ["copilot", "copilot.signals", "copilot.__main__"]
+    assert ours == ["copilot", "copilot.__main__", "copilot.signals"]
     assert (tmp_path / "control" / "ARMED").exists()
 
 
 PROBE = """
 import os, signal, sys
 from copilot import __main__ as main
-latch = main.signals.arm(sys.argv, os.environ)
+from copilot import signals
+latch = signals.arm(sys.argv, os.environ)
 os.kill(os.getpid(), signal.SIGTERM)
 sys.exit(0 if latch.wait(5) and latch.received == signal.SIGTERM else 1)
 """

@@ -8,6 +8,7 @@ from typing import Final
 ARMED: Final = "ARMED"
 READY: Final = "READY"
 EXITCODE: Final = "exitcode"
+RUNNING: Final = "running"
 PROGRESS: Final = "progress"
 SUCCESS_MARKER: Final = "_SUCCESS"
 ERROR_MARKER: Final = "_ERROR"
@@ -45,6 +46,7 @@ PROTOCOL: Final = (
     PodFile(INPUTS_PB, "input directory", "init", "task", "after the last input", "renamed into place"),
     PodFile(INPUTS_JSON, "input directory", "init", "task", "format JSON", "renamed into place"),
     PodFile(INPUTS_YAML, "input directory", "init", "task", "format YAML", "renamed into place"),
+    PodFile(RUNNING, "control directory", "exec wrapper", "sidecar", "the command runs", "locked until the wrapper ends"),
     PodFile(EXITCODE, "control directory", "exec wrapper", "sidecar", "the command ended", "renamed into place"),
     PodFile(PROGRESS, "control directory", "init, sidecar", "people, probes", "while bytes move", "renamed into place"),
     PodFile(SUCCESS_MARKER, "output directory", "task", "sidecar", "the task's last act", "as the task makes it"),

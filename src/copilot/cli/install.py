@@ -1,0 +1,42 @@
+"""``copilot install``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+
+from copilot.cli.people import PeopleCommand
+from copilot.core.errors import LocalIOError
+from copilot.engine.atomic import local_errors
+from copilot.wrapper.install import InstallError, install
+
+
+def _install(*, directory: str, mounted_at: str, as_json: bool) -> None:
+    try:
+        with local_errors(Path(directory)):
+            done = install(Path(directory), mounted_at=mounted_at)
+    except InstallError as error:
+        raise LocalIOError(str(error), op="install", subject=directory, hint="Use copilot's own image for this.") from error
+    if as_json:
+        facts = {"argv": done.argv, "size_bytes": done.size_bytes, "files": done.files, "changed": done.changed}
+        click.echo(json.dumps(facts))
+        return
+    click.echo(shlex.join(done.argv))
+
+
+command = PeopleCommand(
+    "install",
+    callback=_install,
+    params=[
+        click.Argument(["directory"], metavar="DIR"),
+        click.Option(["--mounted-at"], default="", metavar="PATH", help="Where the task's container sees DIR, if elsewhere."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
+    ],
+    help="Copy into DIR all that copilot exec needs, so that a container of any image can run it from there: no Python, no "
+    "shell and no C library of its own is needed. Prints what to write before `exec -- COMMAND`; where there is a shell, "
+    "DIR/copilot does the same. A second run does nothing.",
+    example="copilot install /var/run/copilot/bin",
+)

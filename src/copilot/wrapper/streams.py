@@ -1,0 +1,119 @@
+"""Standard output and error as files: instead of passing them on, or as well."""
+
+from __future__ import annotations
+
+import os
+
+_CHUNK_BYTES = 64 * 1024
+_WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+
+
+class Streams:
+    """What the command's descriptors 1 and 2 are.
+
+    Attributes:
+        actions: for ``posix_spawn``.
+        broken: the first error of a file that could not be kept whole, or None.
+    """
+
+    def __init__(self) -> None:
+        """As they are."""
+        self.actions: list[tuple[int, int, int]] = []
+        self.broken: OSError | None = None
+        self._ours: list[int] = []
+        self._pumps: list[_Pump] = []
+
+    def to_file(self, number: int, path: str) -> None:
+        """Descriptor ``number`` is ``path``. Raises ``OSError``."""
+        descriptor = _create(path)
+        self._ours.append(descriptor)
+        self.actions.append((os.POSIX_SPAWN_DUP2, descriptor, number))
+
+    def to_both(self, number: int, path: str) -> None:
+        """Descriptor ``number`` is a pipe; what comes out goes to ``path`` and to our own. Raises ``OSError``."""
+        descriptor = _create(path)
+        reader, writer = os.pipe()
+        self._ours.append(writer)
+        self.actions.append((os.POSIX_SPAWN_DUP2, writer, number))
+        self._pumps.append(_Pump(reader, descriptor, number))
+
+    def started(self) -> None:
+        """The command has its descriptors: ours are closed, and bytes begin to flow."""
+        for descriptor in self._ours:
+            os.close(descriptor)
+        for pump in self._pumps:
+            pump.start()
+
+    def finish(self) -> None:
+        """Everything the command wrote is where it belongs. A process it left behind is not waited for."""
+        for pump in self._pumps:
+            pump.finish()
+            self.broken = self.broken or pump.error
+
+
+class _Pump:
+    """From one pipe to a file and a descriptor."""
+
+    def __init__(self, reader: int, file: int, passed_on: int) -> None:
+        self.error: OSError | None = None
+        self._reader = reader
+        self._file = file
+        self._passed_on = passed_on
+        self._wake_reader, self._wake = os.pipe()
+
+    def start(self) -> None:
+        import threading  # noqa: PLC0415 - only --tee pays for it
+
+        os.set_blocking(self._reader, False)
+        self._thread = threading.Thread(target=self._run, name=f"tee-{self._passed_on}", daemon=True)
+        self._thread.start()
+
+    def finish(self) -> None:
+        os.write(self._wake, b"x")
+        self._thread.join()
+
+    def _run(self) -> None:
+        import select  # noqa: PLC0415 - as above
+
+        poller = select.poll()
+        poller.register(self._reader, select.POLLIN)
+        poller.register(self._wake_reader, select.POLLIN)
+        ending = False
+        while True:
+            ready = poller.poll()
+            ending = ending or any(descriptor == self._wake_reader for descriptor, _ in ready)
+            try:
+                chunk = os.read(self._reader, _CHUNK_BYTES)
+            except BlockingIOError:
+                if ending:
+                    break
+                continue
+            if not chunk:
+                break
+            self._file = self._write(self._file, chunk, kept=True)
+            self._passed_on = self._write(self._passed_on, chunk, kept=False)
+        if self._file >= 0:
+            os.close(self._file)
+
+    def _write(self, descriptor: int, chunk: bytes, *, kept: bool) -> int:
+        """Writes all of ``chunk``; gives the descriptor to go on with, or -1 when it takes no more."""
+        if descriptor < 0:
+            return -1
+        left = memoryview(chunk)
+        try:
+            while left:
+                left = left[os.write(descriptor, left) :]
+        except OSError as error:
+            # A reader of our output that has gone is no loss; a file that is not whole is one.
+            if kept:
+                self.error = error
+                os.close(descriptor)
+            return -1
+        return descriptor
+
+
+def _create(path: str) -> int:
+    directory = path.rpartition("/")[0]
+    if directory:
+        os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - pathlib would cost more than the task's own start
+    return os.open(path, _WRITE, 0o644)
