@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, Unreachable
+from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, SecretUnreachable, Unreachable
 from copilot.core.uri import redact
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ class Retrier:
             return True
         if patience.attempts < self.policy.least_attempts:
             return False
-        unknown = isinstance(error, Unreachable) and not self._answered
+        unknown = isinstance(error, Unreachable | SecretUnreachable) and not self._answered
         limit_s = min(self.policy.deadline_s, self.policy.first_contact_s) if unknown else self.policy.deadline_s
         return self._clock.monotonic_s() - patience.began_s >= limit_s
 
