@@ -181,6 +181,20 @@ def test_throttling_is_no_error_until_the_deadline(setting: Setting) -> None:
         setting.resolver.resolve(refs, Token(setting.clock, timeout_s=10), refresh=True)
 
 
+def test_a_manager_that_never_answered_gets_less_patience_than_one_that_did() -> None:
+    policy = RetryPolicy(deadline_s=300, first_contact_s=30)
+    for answered, least_s, most_s in ((False, 30, 60), (True, 300, 330)):
+        setting = Setting(policy=policy)
+        refs = setting.refs("a")
+        if answered:
+            setting.resolver.resolve(refs, setting.cancel)
+        setting.manager.failures = [SecretUnreachable("gone") for _ in range(1000)]
+        began_s = setting.clock.monotonic_s()
+        with pytest.raises(SecretUnreachable):
+            setting.resolver.resolve(refs, setting.cancel, refresh=True)
+        assert least_s <= setting.clock.monotonic_s() - began_s <= most_s
+
+
 def test_a_refusal_is_not_tried_again_and_is_the_error_that_is_raised(setting: Setting) -> None:
     setting.manager.max_batch = 1
     refs = setting.refs("a", "b", "c", "d", "e")

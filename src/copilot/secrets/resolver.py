@@ -75,7 +75,8 @@ class Resolver:
         self._clock = clock
         self._log = log
         self._known = known
-        self._retry = Retrier(policy, clock=clock, log=log)
+        self._policy = policy
+        self._retriers: dict[str, Retrier] = {}
         self._max_workers = max_workers
         self._cache: dict[SecretRef, SecretValue] = {}
         self._leased: dict[str, tuple[SecretRef, SecretValue]] = {}
@@ -110,7 +111,9 @@ class Resolver:
         with self._lock:
             value = self._cache[ref]
         provider = self._providers.get(ref.provider)
-        renewed = self._retry.call(lambda: provider.renew(value, cancel), cancel=cancel, op="renew", subject=describe_ref(ref))
+        renewed = self._retry(ref.provider).call(
+            lambda: provider.renew(value, cancel), cancel=cancel, op="renew", subject=describe_ref(ref)
+        )
         self._keep({ref: renewed})
         self._log.event("secret.renewed", ref=describe_ref(ref), lease_s=_lease_s(renewed))
         return renewed
@@ -123,7 +126,9 @@ class Resolver:
             return
         ref, value = held
         provider = self._providers.get(ref.provider)
-        self._retry.call(lambda: provider.revoke(value, cancel), cancel=cancel, op="revoke", subject=describe_ref(ref))
+        self._retry(ref.provider).call(
+            lambda: provider.revoke(value, cancel), cancel=cancel, op="revoke", subject=describe_ref(ref)
+        )
         with self._lock:
             self._leased.pop(lease.lease_id, None)
         self._log.event("secret.revoked", ref=describe_ref(ref))
@@ -142,7 +147,7 @@ class Resolver:
                 self._log.event("secret.revoke_failed", level="warning", reason=error.reason, error=error.message)
         for name, provider in self._providers.opened().items():
             try:
-                self._retry.call(partial(provider.close, cancel), cancel=cancel, op="close", subject=f"{name}://")
+                self._retry(name).call(partial(provider.close, cancel), cancel=cancel, op="close", subject=f"{name}://")
             except CopilotError as error:
                 errors.append(error)
                 self._log.event("secret.close_failed", level="warning", reason=error.reason, error=error.message)
@@ -178,12 +183,19 @@ class Resolver:
     def whoami(self, provider: str, cancel: CancelToken) -> str:
         """The identity shown to ``provider``."""
         opened = self._providers.get(provider)
-        return self._retry.call(lambda: opened.whoami(cancel), cancel=cancel, op="whoami", subject=f"{provider}://")
+        return self._retry(provider).call(lambda: opened.whoami(cancel), cancel=cancel, op="whoami", subject=f"{provider}://")
 
     def values(self) -> Mapping[SecretRef, SecretValue]:
         """What is known to this process just now."""
         with self._lock:
             return dict(self._cache)
+
+    def _retry(self, provider: str) -> Retrier:
+        """Each manager's own: one that never answered gets less patience, whatever the others did."""
+        with self._lock:
+            if provider not in self._retriers:
+                self._retriers[provider] = Retrier(self._policy, clock=self._clock, log=self._log)
+            return self._retriers[provider]
 
     # --- hand-over -------------------------------------------------------------------------------------------------
 
@@ -262,7 +274,9 @@ class Resolver:
         provider = self._providers.get(batch[0].provider)
         subject = describe_ref(batch[0])
         cancel.check()
-        values = self._retry.call(lambda: provider.resolve(batch, cancel), cancel=cancel, op="resolve", subject=subject)
+        values = self._retry(batch[0].provider).call(
+            lambda: provider.resolve(batch, cancel), cancel=cancel, op="resolve", subject=subject
+        )
         for ref in batch:
             self._log.event("secret.resolved", ref=describe_ref(ref), version=values[ref].version)
         return values
