@@ -91,6 +91,7 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
             )
     directories = {"inputDir": str(places.inputs), "outputDir": str(places.outputs)}
     argv = template.render(command, inputs=_local_values(places), places=directories)
+    session.clear_progress()
     code = run_child(
         argv,
         {**session.configuration.environ, INPUT_DIR: str(places.inputs), OUTPUT_DIR: str(places.outputs)},
@@ -105,6 +106,7 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
     if not interface.outputs.variables:
         return 0
     published = _publish(session, given, places, interface)
+    session.clear_progress()
     _tell(published, as_json=given["as_json"])
     return 0
 

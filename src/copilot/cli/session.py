@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from copilot.config import Configuration
     from copilot.core.ports import Log, Progress, Stores
     from copilot.engine.transfer import Transfer
+    from copilot.telemetry.bar import BarProgress
 
 #: Seconds that writing the error document may take after the work itself has failed.
 ERROR_DOCUMENT_S = 20.0
@@ -53,6 +54,22 @@ class LogWithFile:
             log.event(name, level=level, **fields)
 
 
+class Terminal:
+    """Standard error of a terminal: lines go above the bar while there is one."""
+
+    def __init__(self) -> None:
+        self.bar: BarProgress | None = None
+
+    def write(self, text: str) -> None:
+        """Writes whole lines."""
+        if self.bar is None or not self.bar.above(text):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        """Nothing is kept back."""
+        sys.stderr.flush()
+
+
 class Session:
     """One process's work. Nothing is opened before it is asked for.
 
@@ -71,6 +88,7 @@ class Session:
         for secret in config.secret_values(configuration):
             self.redactor.register(secret)
         self._log_stream: TextIO | None = None
+        self._terminal = Terminal()
         self.log: Log = self._open_log()
         for warning in configuration.warnings:
             self.log.event("config.warning", level="warning", message=warning)
@@ -87,7 +105,7 @@ class Session:
         log: Log
         if self.speaks_to_people:
             log = TextLog(
-                sys.stderr, clock=self.clock, redactor=self.redactor, level=settings.level, colour=sys.stderr.isatty()
+                self._terminal, clock=self.clock, redactor=self.redactor, level=settings.level, colour=sys.stderr.isatty()
             )
         else:
             log = JsonLog(sys.stderr, clock=self.clock, redactor=self.redactor, level=settings.level, context=context)
@@ -109,7 +127,8 @@ class Session:
         if sys.stderr.isatty() and self.speaks_to_people and self.configuration.log.level in {"info", "warning"}:
             from copilot.telemetry.bar import BarProgress  # noqa: PLC0415 - rich, on a terminal only
 
-            listeners.append(BarProgress(self.clock))
+            self._terminal.bar = BarProgress(self.clock)
+            listeners.append(self._terminal.bar)
         else:
             listeners.append(LogProgress(self.log, self.clock))
         if self.configuration.control_dir is not None:
@@ -170,18 +189,19 @@ class Session:
         if code:
             create = str(settings.termination_log) != config.values.TERMINATION_LOG
             outcome.write_termination_message(settings.termination_log, end.message(), create=create)
-        self._close_progress()
+        self.clear_progress()
         outcome.tell(end, self.log, during=self.command)
         self.close()
         return end.exit_code
 
     def close(self) -> None:
         """Takes a bar off the terminal, writes the last numbers, closes the log file; harmless when called again."""
-        self._close_progress()
+        self.clear_progress()
         if self._log_stream is not None:
             self._log_stream.close()
 
-    def _close_progress(self) -> None:
+    def clear_progress(self) -> None:
+        """Takes a bar off the terminal, for the output of others; it comes back when more moves."""
         for listener in self.__dict__.get("_listeners", ()):
             listener.close()
 

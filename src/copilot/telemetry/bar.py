@@ -48,7 +48,17 @@ class BarProgress(Count):
         )
         self._bar.refresh()
 
+    def above(self, text: str) -> bool:
+        """Writes whole lines above the bar; False, and nothing, while it is not shown."""
+        if not self._shown:
+            return False
+        from rich.text import Text  # noqa: PLC0415 - as above
+
+        self._bar.console.print(Text.from_ansi(text.rstrip("\n")), soft_wrap=True)
+        return True
+
     def close(self) -> None:
-        """Takes the bar away."""
+        """Takes the bar away; it comes back when more moves."""
         if self._shown:
             self._bar.stop()
+            self._shown = False

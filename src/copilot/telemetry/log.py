@@ -8,13 +8,26 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from copilot.core.ports import Clock
     from copilot.telemetry.redact import Redactor
 
 LEVELS: Final = {"debug": 10, "info": 20, "warning": 30, "error": 40, "none": 100}
+
+
+class Stream(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object:
+        """Writes whole lines."""
+        ...
+
+    def flush(self) -> None:
+        """Hands them on."""
+        ...
+
 
 _COLOURS: Final = {"debug": "\033[2m", "info": "", "warning": "\033[33m", "error": "\033[31m"}
 
@@ -39,7 +52,7 @@ class JsonLog:
     """
 
     def __init__(
-        self, stream: TextIO, *, clock: Clock, redactor: Redactor, level: str = "info", context: Mapping[str, str] | None = None
+        self, stream: Stream, *, clock: Clock, redactor: Redactor, level: str = "info", context: Mapping[str, str] | None = None
     ) -> None:
         self._stream = stream
         self._clock = clock
@@ -75,7 +88,7 @@ class TextLog(JsonLog):
 
     def __init__(
         self,
-        stream: TextIO,
+        stream: Stream,
         *,
         clock: Clock,
         redactor: Redactor,
