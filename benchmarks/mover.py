@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,6 +32,12 @@ class Quiet:
     def planned(self, objects: int, size_bytes: int) -> None: ...
     def moved(self, size_bytes: int) -> None: ...
     def finished(self, subject: str, size_bytes: int) -> None: ...
+
+
+def peak_rss_mib() -> float:
+    """The most this program has had in memory. (``getrusage`` would count the program that started us as well.)."""
+    status = Path("/proc/self/status").read_text()
+    return round(int(status.split("VmHWM:")[1].split()[0]) / 1024, 1)
 
 
 def move(transfer: Transfer, arguments: argparse.Namespace, cancel: Token) -> Manifest:
@@ -66,7 +71,7 @@ def main() -> None:
     clock, quiet = SystemClock(), Quiet()
     transfer = Transfer(stores, limits=limits, clock=clock, log=quiet, progress=quiet)
     stores.locate(arguments.uri)
-    idle_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    idle_mib = peak_rss_mib()
     began_s = time.monotonic()
     manifest = move(transfer, arguments, Token(clock))
     print(
@@ -75,7 +80,8 @@ def main() -> None:
                 "objects": manifest.objects,
                 "bytes": manifest.size_bytes,
                 "seconds": round(time.monotonic() - began_s, 3),
-                "idle_rss_mib": round(idle_kib / 1024, 1),
+                "idle_rss_mib": idle_mib,
+                "peak_rss_mib": peak_rss_mib(),
             }
         )
     )

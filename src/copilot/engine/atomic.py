@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import errno
 import os
-import shutil
-import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -79,7 +77,7 @@ def write_file(path: Path, data: bytes, *, mode: int = 0o666) -> None:
     Raises:
         LocalError: as the file system says; no temporary file is left.
     """
-    temporary = path.with_name(f".copilot-{uuid.uuid4().hex}")
+    temporary = path.with_name(f".copilot-{os.urandom(8).hex()}")
     with local_errors(path):
         try:
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
@@ -203,6 +201,8 @@ def file_and_directory(path: str) -> UnsafePath:
 
 def remove_tree(path: Path) -> None:
     """``path`` and all below it are gone; nothing happens if it is not there. Errors are not worth hiding the first one for."""
+    import shutil  # noqa: PLC0415 - brings every compressor along, and is needed once at the end
+
     shutil.rmtree(path, ignore_errors=True)
 
 

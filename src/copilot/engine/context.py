@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import re
-import uuid
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -72,7 +71,7 @@ class Context:
 
     def below(self, root: str) -> Context:
         """The same for one fetch into ``root``."""
-        scratch = os.path.join(root, f".copilot-{uuid.uuid4().hex[:12]}")  # noqa: PTH118 - strings all the way, for speed
+        scratch = os.path.join(root, f".copilot-{os.urandom(6).hex()}")  # noqa: PTH118 - strings all the way, for speed
         return Context(self.limits, self.clock, self.log, self.progress, self.retrier, self.trust, root, scratch)
 
 

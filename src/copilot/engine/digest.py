@@ -21,8 +21,11 @@ _X_TO_THE_8: Final = 1 << 23
 
 def extend(crc: int, chunk: bytes | memoryview) -> int:
     """The checksum of what had ``crc``, with ``chunk`` after it."""
-    # The C extension takes objects of immutable memory only, and a memoryview is not known to be one.
-    result: int = google_crc32c.extend(crc, chunk if type(chunk) is bytes else bytes(chunk))
+    # The C extension takes objects of immutable memory only. A view of a whole bytes object is that object; others are copied.
+    whole = chunk.obj if isinstance(chunk, memoryview) else chunk
+    if not isinstance(whole, bytes) or len(whole) != len(chunk):
+        whole = bytes(chunk)
+    result: int = google_crc32c.extend(crc, whole)
     return result
 
 
