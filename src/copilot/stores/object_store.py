@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from obstore.store import ObjectStore as Handle
 
-CHUNK_BYTES = 512 * 1024
+CHUNK_BYTES = 256 * 1024
 WHOLE_BYTES = 1024 * 1024  # a body up to here is taken in one piece
 PART_BYTES = 8 * 1024 * 1024
 PART_CONCURRENCY = 3
