@@ -12,16 +12,13 @@ from copilot.core.errors import (
     SecretDenied,
     SecretError,
     SecretExpiredToken,
-    SecretFault,
     SecretNoIdentity,
     SecretNotFound,
     SecretRefused,
-    SecretThrottled,
-    SecretUnreachable,
-    VaultSealed,
 )
 from copilot.secrets.providers.file import read_secret_file
 from copilot.secrets.providers.grouping import silence
+from copilot.secrets.providers.vault_errors import VaultCall, classified
 from copilot.secrets.settings import SERVICE_ACCOUNT_DIRECTORY
 
 if TYPE_CHECKING:
@@ -280,63 +277,4 @@ class VaultSession:
             raise self._classified(cause, op, subject, token) from cause
 
     def _classified(self, cause: Exception, op: str, subject: str, token: str) -> CopilotError:
-        """What hvac raised, as one of ours: by its class, which is HTTP's status."""
-        import requests  # noqa: PLC0415 - hvac's own transport
-        from hvac import exceptions as vault  # noqa: PLC0415 - clients are imported when used
-
-        if isinstance(cause, CopilotError):
-            return cause
-        if isinstance(cause, requests.RequestException):
-            return SecretUnreachable("Vault does not answer", op=op, subject=subject, hint=f"It should be at {self._where()}.")
-        if isinstance(cause, vault.VaultDown):
-            return self._down(op, subject)
-        if isinstance(cause, vault.Forbidden | vault.Unauthorized):
-            return self._forbidden(op, subject, token)
-        if isinstance(cause, vault.InvalidPath):
-            return SecretNotFound(
-                "Vault has no such secret, or no such version of it",
-                op=op,
-                subject=subject,
-                hint="Check its path and its namespace.",
-            )
-        if isinstance(cause, vault.RateLimitExceeded):
-            return SecretThrottled("Vault asks us to slow down", op=op, subject=subject)
-        if isinstance(cause, vault.InvalidRequest | vault.UnsupportedOperation | vault.PreconditionFailed):
-            return SecretRefused("Vault refused the request", op=op, subject=subject)
-        if isinstance(cause, vault.VaultError):
-            return SecretFault("Vault failed", op=op, subject=subject)
-        raise cause
-
-    def _down(self, op: str, subject: str) -> SecretError:
-        """503: sealed, which somebody must mend, or a standby, which passes."""
-        import requests  # noqa: PLC0415 - hvac's own transport
-        from hvac import exceptions as vault  # noqa: PLC0415 - clients are imported when used
-
-        try:
-            sealed = bool(self._client("", "").sys.read_seal_status()["sealed"])
-        except (vault.VaultError, requests.RequestException, KeyError, TypeError):
-            sealed = False
-        if sealed:
-            return VaultSealed(f"Vault at {self._where()} is sealed", op=op, subject=subject, hint="Have it unsealed.")
-        return SecretUnreachable("Vault is not in service just now", op=op, subject=subject)
-
-    def _forbidden(self, op: str, subject: str, token: str) -> SecretError:
-        """403, which Vault says to strangers and to those without the right: whether it knows the token tells them apart."""
-        import requests  # noqa: PLC0415 - hvac's own transport
-        from hvac import exceptions as vault  # noqa: PLC0415 - clients are imported when used
-
-        known = True
-        if token:
-            try:
-                self._client("", token).auth.token.lookup_self()
-            except (vault.Forbidden, vault.Unauthorized):
-                known = False
-            except (vault.VaultError, requests.RequestException):
-                known = True
-        if known:
-            return SecretDenied(
-                "the identity may not do this in Vault", op=op, subject=subject, hint="Grant it read on the path in its policy."
-            )
-        return SecretExpiredToken(
-            "Vault does not know the token, or not any more", op=op, subject=subject, hint="Log in again."
-        )
+        return classified(cause, VaultCall(op, subject, self._where(), token, self._client))
