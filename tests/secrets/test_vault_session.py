@@ -29,6 +29,7 @@ from copilot.secrets.providers.vault import VaultSecrets
 from copilot.secrets.registry import ProviderContext
 from copilot.secrets.settings import SecretSettings, VaultSettings, settings_from
 from copilot.secrets.values import Secret
+from copilot.testing.clock import FakeClock
 from copilot.testing.kubernetes_secrets import kubernetes_secrets_api
 from copilot.testing.secret_servers.http import Answer, in_front_of
 from copilot.testing.secret_servers.openbao import OpenBao, openbao
@@ -180,6 +181,66 @@ def test_without_anything_to_log_in_with_the_hint_says_what_to_give(bao: OpenBao
     assert "VAULT_TOKEN" in caught.value.hint
     with pytest.raises(BadConfig, match="address"):
         VaultSecrets(ProviderContext(settings_from({"VAULT_TOKEN": "t"}), SystemClock())).whoami(cancel)
+
+
+def test_a_token_file_is_read_again_when_its_token_is_gone(
+    bao: OpenBao, kv: str, policy: str, cancel: Token, tmp_path: Path
+) -> None:
+    file = tmp_path / "token"
+    file.write_text(bao.token(policy))
+    provider = vault(bao, token_file=str(file))
+    read(provider, f"vault://{kv}/app#token", cancel)
+    bao.api("POST", "auth/token/revoke", {"token": file.read_text()})
+    file.write_text(bao.token(policy))
+    assert read(provider, f"vault://{kv}/app#token", cancel).reveal() == b"t0k3n-value"
+    provider.close(cancel)
+
+
+@pytest.fixture
+def short_lived(bao: OpenBao, policy: str) -> dict[str, Any]:
+    """An AppRole whose tokens live 100 s, and 150 s with all renewals."""
+    mount = bao.enable_auth("approle")
+    role = {"token_policies": [policy], "token_ttl": "100s", "token_max_ttl": "150s"}
+    bao.api("POST", f"auth/{mount}/role/app", role)
+    role_id = bao.api("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
+    secret_id = bao.api("POST", f"auth/{mount}/role/app/secret-id")["data"]["secret_id"]
+    return {"role_id": role_id, "secret_id": secret_id, "auth_mount": mount}
+
+
+def session_on(clock: FakeClock, bao: OpenBao, seen: list[bytes], settings: dict[str, Any]) -> VaultSecrets:
+    made = SecretSettings(vault=VaultSettings(address=bao.address, **settings))
+    return VaultSecrets(ProviderContext(made, clock, seen.append))
+
+
+def test_a_token_near_its_end_is_renewed_before_it_is_used(
+    bao: OpenBao, kv: str, short_lived: dict[str, Any], cancel: Token
+) -> None:
+    clock, seen = FakeClock(), list[bytes]()
+    provider = session_on(clock, bao, seen, short_lived)
+    read(provider, f"vault://{kv}/app#token", cancel)
+    token = seen[-1].decode()
+    clock.advance(95)
+    read(provider, f"vault://{kv}/app#token", cancel)
+    assert seen[-1].decode() == token
+    assert bao.api("POST", "auth/token/lookup", {"token": token})["data"].get("last_renewal_time")
+    provider.close(cancel)
+
+
+def test_a_token_past_its_end_is_replaced_and_both_are_given_back(
+    bao: OpenBao, kv: str, short_lived: dict[str, Any], cancel: Token
+) -> None:
+    clock, seen = FakeClock(), list[bytes]()
+    provider = session_on(clock, bao, seen, short_lived)
+    read(provider, f"vault://{kv}/app#token", cancel)
+    first = seen[-1].decode()
+    clock.advance(101)
+    read(provider, f"vault://{kv}/app#token", cancel)
+    second = seen[-1].decode()
+    assert second != first
+    provider.close(cancel)
+    for token in (first, second):
+        with pytest.raises(AssertionError, match="403"):
+            bao.api("GET", "auth/token/lookup-self", token=token)
 
 
 # --- what goes wrong -------------------------------------------------------------------------------------------------

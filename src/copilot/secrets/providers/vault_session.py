@@ -61,7 +61,7 @@ class VaultSession:
         return max(0.0, self._expires_at_s - self._clock.monotonic_s())
 
     def call(self, work: Callable[[hvac.Client], T], *, op: str, subject: str, namespace: str = "") -> T:
-        """``work`` with a client whose token lives. One new login is tried if ours turns out to be gone.
+        """``work`` with a client whose token lives. One new login is tried if the token turns out to be gone.
 
         Raises only ``CopilotError``.
         """
@@ -69,8 +69,8 @@ class VaultSession:
         try:
             return self._attempt(work, op, subject, namespace)
         except SecretExpiredToken:
-            if not self._own:
-                raise
+            if not self._own and not self._settings.token_file:
+                raise  # a token that was given as it is has no successor; one in a file may have been replaced there
             with self._lock:
                 self._token = ""
             self._authorise()
