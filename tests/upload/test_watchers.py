@@ -15,6 +15,7 @@ from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.signals import Latch
 from copilot.testing.recording import RecordingLog
+from copilot.upload.watchers.pod import PodSource
 from copilot.upload.watchers.registry import WATCHERS, WatcherContext, open_watcher
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ CLOCK = SystemClock()
 
 
 def context(directory: Path, latch: Latch | None = None) -> WatcherContext:
-    return WatcherContext(directory, CLOCK, RecordingLog(), latch)
+    pod = PodSource("http://127.0.0.1:1", "a-pod")
+    return WatcherContext(directory, CLOCK, RecordingLog(), latch, control_dir=directory, pod=pod)
 
 
 def waiting(watcher: CompletionWatcher, cancel: Token) -> tuple[threading.Thread, list[Completion | None]]:
@@ -46,7 +48,7 @@ def test_an_unknown_watcher_is_named_with_the_nearest_one(tmp_path: Path) -> Non
     assert caught.value.hint == "Did you mean 'signal'?"
     with pytest.raises(BadFlag) as caught:
         open_watcher("telepathy", context(tmp_path), flag="--start-watcher-type")
-    assert caught.value.hint == "Use one of marker, noop, signal."
+    assert caught.value.hint == "Use one of marker, noop, pod, process, signal, wrapper."
 
 
 def test_the_signal_watcher_sees_a_signal_that_came_before_it(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ witness says only what it saw, and the first row of ``TABLE`` whose sightings we
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -32,7 +32,8 @@ class Saw(StrEnum):
     """What a witness saw: the words of ``Completion.reason``.
 
     ``EXITED`` carries an exit code. ``STOPPED`` is an exit after the wrapper had passed a SIGTERM on: its code says how the
-    task obeyed, not whether it was done.
+    task obeyed, not whether it was done. ``GONE`` is an end without a word on how; ``RUNNING`` is the last word of a witness
+    that has seen no end.
     """
 
     EXITED = "exited"
@@ -43,6 +44,7 @@ class Saw(StrEnum):
     ERROR_MARKER = "error-marker"
     SIGTERM = "sigterm"
     GONE = "gone"
+    RUNNING = "running"
     EVICTED = "evicted"
     PREEMPTED = "preempted"
     DELETED = "deleted"
@@ -207,8 +209,20 @@ TABLE: Final[tuple[Row, ...]] = (
         Outcome.UNKNOWN,
         "the task ended after it was told to stop: nobody knows whether it was done",
     ),
-    Row("container-exited-0", (_pod(Saw.EXITED, Exit.ZERO),), Outcome.SUCCEEDED, "the container status says exit code 0"),
     Row("container-failed", (_pod(Saw.EXITED, Exit.NONZERO),), Outcome.FAILED, "the container status says the task failed"),
+    Row(
+        "wrapper-gone",
+        (_wrapper(Saw.GONE),),
+        Outcome.UNKNOWN,
+        "the wrapper was killed before it could tell how the task ended",
+    ),
+    Row(
+        "wrapper-running",
+        (_wrapper(Saw.RUNNING),),
+        Outcome.UNKNOWN,
+        "the task was still running when nobody could wait any longer",
+    ),
+    Row("container-exited-0", (_pod(Saw.EXITED, Exit.ZERO),), Outcome.SUCCEEDED, "the container status says exit code 0"),
     Row(
         "told",
         (Sighting(Witness.NOOP, Saw.TOLD),),
@@ -253,6 +267,20 @@ def judge(completions: Sequence[Completion], *, trust_signal: bool) -> Verdict:
         code = next((completion.exit_code for completion in completions if completion.exit_code is not None), None)
     facts = {f"{one.witness}.{name}": fact for one in completions for name, fact in one.evidence.items()}
     return Verdict(row.outcome, row.name, row.why, code, tuple(one.witness for one in completions), facts)
+
+
+def may_change(completions: Sequence[Completion], pending: Collection[Witness]) -> bool:
+    """Whether a word of the ``pending`` witnesses could still overrule what ``completions`` come to.
+
+    It could if a row above the one that decides now wants to hear them, and everything else that this row wants was seen.
+    """
+    for row in TABLE:
+        missing = [sighting for sighting in row.sightings if not any(sighting.fits(one) for one in completions)]
+        if not missing:
+            return False
+        if all(sighting.witness in pending for sighting in missing):
+            return True
+    return False
 
 
 def table_lines() -> Iterator[str]:

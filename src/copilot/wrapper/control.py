@@ -56,10 +56,13 @@ def begin(directory: str) -> int:
         OSError: the control directory cannot be written.
     """
     os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - pathlib would cost more than the task's own start
-    descriptor = os.open(f"{directory}/{RUNNING}", os.O_RDWR | os.O_CREAT, 0o644)
+    # Locked before it has its name: nobody may see it free while we live.
+    temporary = f"{directory}/.{RUNNING}.{os.getpid()}"
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
     os.lockf(descriptor, os.F_TLOCK, 0)
     if os.access(f"{directory}/{EXITCODE}", os.F_OK):
         os.unlink(f"{directory}/{EXITCODE}")  # noqa: PTH108 - as above
+    os.rename(temporary, f"{directory}/{RUNNING}")  # noqa: PTH104 - as above
     return descriptor
 
 

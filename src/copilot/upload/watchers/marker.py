@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from copilot.core import podfiles
-from copilot.core.completion import Saw
+from copilot.core.completion import Saw, Witness
 from copilot.upload.markers import look_for_marker
+from copilot.upload.watchers.listening import listening
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from copilot.core.ports import CancelToken, Clock, Completion, Log
     from copilot.upload.watchers.registry import WatcherContext
 
@@ -33,6 +31,8 @@ class MarkerWatcher:
         log: hears ``watch.polling`` when there is no inotify.
     """
 
+    witness: Final = Witness.MARKER
+
     def __init__(self, directory: Path, clock: Clock, log: Log) -> None:
         """See the class."""
         self._directory = directory
@@ -42,7 +42,7 @@ class MarkerWatcher:
     def wait(self, cancel: CancelToken) -> Completion | None:
         """Blocks until a marker is there; after ``cancel``, one last look decides."""
         woken = threading.Event()
-        with self._listening(woken):
+        with listening(self._directory, _MARKERS, woken, self._log):
             while not cancel.cancelled:
                 seen = look_for_marker(self._directory, self._clock)
                 if seen is not None and (seen.reason != Saw.ERROR_MARKER or self._settled(cancel)):
@@ -56,32 +56,6 @@ class MarkerWatcher:
         before = _shape(path)
         cancel.wait(SETTLED_AFTER_S)
         return before is not None and _shape(path) == before
-
-    @contextmanager
-    def _listening(self, woken: threading.Event) -> Iterator[None]:
-        observer = None
-        if self._directory.is_dir():
-            from watchdog.events import FileSystemEvent, FileSystemEventHandler  # noqa: PLC0415 — paid for by who watches
-            from watchdog.observers import Observer  # noqa: PLC0415 — as above
-
-            class Waker(FileSystemEventHandler):
-                def on_any_event(self, event: FileSystemEvent) -> None:
-                    if Path(str(event.src_path)).name in _MARKERS or Path(str(event.dest_path)).name in _MARKERS:
-                        woken.set()
-
-            try:
-                observer = Observer()
-                observer.schedule(Waker(), str(self._directory), recursive=False)
-                observer.start()
-            except OSError as no:  # inotify's limits (watches, instances) are the machine's: looking still works
-                self._log.event("watch.polling", level="warning", directory=str(self._directory), reason=no.strerror or "")
-                observer = None
-        try:
-            yield
-        finally:
-            if observer is not None:
-                observer.stop()
-                observer.join()
 
 
 def open_watcher(context: WatcherContext) -> MarkerWatcher:

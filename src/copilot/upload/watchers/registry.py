@@ -14,12 +14,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from copilot.core.ports import Clock, CompletionWatcher, Log
+    from copilot.upload.watchers.pod import PodSource
     from copilot.upload.watchers.signal import SignalLatch
 
 WATCHERS: Final[dict[str, tuple[str, str]]] = {
     "marker": ("copilot.upload.watchers.marker:open_watcher", ""),
     "noop": ("copilot.upload.watchers.noop:open_watcher", ""),
+    "pod": ("copilot.upload.watchers.pod:open_watcher", ""),
+    "process": ("copilot.upload.watchers.process:open_watcher", ""),
     "signal": ("copilot.upload.watchers.signal:open_watcher", ""),
+    "wrapper": ("copilot.upload.watchers.wrapper:open_watcher", ""),
 }
 
 
@@ -32,12 +36,18 @@ class WatcherContext:
         clock: for the time of an observation.
         log: for what people should know of the watching.
         latch: the process's SIGTERM latch; None where signals are nobody's business.
+        control_dir: the control directory, where the wrapper leaves its word; None where there is none.
+        pod: where our own pod is looked up; None outside of a pod.
+        process_name: which processes are the task's; empty: all that are not ours.
     """
 
     directory: Path
     clock: Clock
     log: Log
     latch: SignalLatch | None = None
+    control_dir: Path | None = None
+    pod: PodSource | None = None
+    process_name: str = ""
 
 
 def open_watcher(name: str, context: WatcherContext, *, flag: str = "--exit-watcher-type") -> CompletionWatcher:

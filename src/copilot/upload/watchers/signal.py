@@ -30,6 +30,8 @@ class SignalLatch(Protocol):
 class SignalWatcher:
     """Waits for the latch."""
 
+    witness: Final = Witness.SIGNAL
+
     def __init__(self, latch: SignalLatch, clock: Clock) -> None:
         """See the class."""
         self._latch = latch
@@ -42,6 +44,13 @@ class SignalWatcher:
                 return None
             self._latch.wait(_SLICE_S)
         return Completion(Witness.SIGNAL, Saw.SIGTERM, observed_at_s=self._clock.now_s())
+
+    def may_speak(self) -> bool:
+        """Whoever can be told can be told yet."""
+        return True
+
+    def hurry(self) -> None:
+        """Nothing can be done for it."""
 
 
 def open_watcher(context: WatcherContext) -> SignalWatcher:
