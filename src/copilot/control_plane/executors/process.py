@@ -11,7 +11,6 @@ import os
 import queue
 import select
 import shutil
-import subprocess
 import sys
 import threading
 import time
@@ -23,6 +22,7 @@ from typing import Any, Final, Self
 import copilot
 from copilot.control_plane.executors.processes.log_files import read_log
 from copilot.control_plane.executors.processes.lost import lost_status
+from copilot.control_plane.executors.processes.memory_cgroup import memory_limits_work
 from copilot.control_plane.executors.processes.records import Listeners, PodRecord, write_whole
 from copilot.control_plane.executors.processes.sandbox import FULL, Sandbox, find_sandbox
 from copilot.control_plane.executors.processes.status import TERMINAL, rfc3339
@@ -30,7 +30,6 @@ from copilot.control_plane.executors.processes.volumes import memory_directory, 
 from copilot.core.errors import PodExists, PodNotFound, PodRefused
 from copilot.core.ports import CancelToken, PodApi
 
-FINALIZER: Final = "copilot.dev/outcome"
 INITIAL_EVENTS_END: Final = {"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}
 LOOK_AROUND_S: Final = 2.0
 _STARTING_S: Final = 10.0
@@ -73,7 +72,7 @@ class ProcessExecutor(PodApi):
         self._lock = threading.RLock()
         self._seen: dict[tuple[str, str], Pod] = {}
         self._watchers: dict[str, list[queue.SimpleQueue[Event]]] = {}
-        self._supervisors: dict[tuple[str, str], subprocess.Popen[bytes]] = {}
+        self._supervisors: dict[tuple[str, str], int] = {}
         self._born: dict[tuple[str, str], float] = {}
         self._listeners = Listeners(self._root / "listeners")
         self._pipe_name = uuid.uuid4().hex
@@ -210,6 +209,9 @@ class ProcessExecutor(PodApi):
         said = [f"The image {image} is not used: the command runs as it stands on this machine." for image in images]
         if self.sandbox.mode != FULL:
             said.append(f"Processes are not isolated fully here (mode {self.sandbox.mode}): install bubblewrap.")
+        limited = any("memory" in ((each.get("resources") or {}).get("limits") or {}) for each in spec["containers"])
+        if limited and not (self._limits and memory_limits_work()):
+            said.append("Memory limits are not enforced here: this server may not make control groups.")
         return said
 
     # --- inside ---------------------------------------------------------------------------------------------------------
@@ -243,20 +245,26 @@ class ProcessExecutor(PodApi):
             "limits": self._limits,
         }
         program = _PROGRAM.format(source=str(Path(copilot.__file__).parent.parent))
-        with (place / "supervisor.log").open("ab") as log:
-            process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-c", program, json.dumps(told)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={"PATH": self._base_env["PATH"]},
-                cwd="/",
-                start_new_session=True,
-            )
         key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
+        words = [sys.executable, "-I", "-S", "-c", program, json.dumps(told)]
+        log = (os.POSIX_SPAWN_OPEN, 1, str(place / "supervisor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), log, (os.POSIX_SPAWN_DUP2, 1, 2)]
         with self._lock:
-            self._supervisors[key] = process
+            self._supervisors[key] = os.posix_spawn(
+                words[0], words, {"PATH": self._base_env["PATH"]}, file_actions=files, setsid=True
+            )
             self._born[key] = time.monotonic()
+
+    def _supervisor_lives(self, key: tuple[str, str]) -> bool:
+        """The child that looks after this pod lives; one that ended is reaped. Pods of an earlier server have none."""
+        pid = self._supervisors.get(key)
+        if pid is None:
+            return False
+        with contextlib.suppress(ChildProcessError):
+            if os.waitpid(pid, os.WNOHANG) == (0, 0):
+                return True
+        del self._supervisors[key]
+        return False
 
     def _listen(self) -> None:
         rest, next_look = b"", time.monotonic() + LOOK_AROUND_S
@@ -283,9 +291,7 @@ class ProcessExecutor(PodApi):
         with self._lock:
             pod = record.read()
             if pod is not None and pod["status"].get("phase") in TERMINAL:
-                supervisor = self._supervisors.get(key)
-                if supervisor is not None and supervisor.poll() is not None:
-                    del self._supervisors[key]
+                self._supervisor_lives(key)
                 if pod["metadata"].get("deletionTimestamp") and not pod["metadata"].get("finalizers"):
                     self._remove(key, record, pod)
                     return
@@ -302,15 +308,15 @@ class ProcessExecutor(PodApi):
                 self._tell(namespace, "ADDED" if before is None else "MODIFIED", pod)
 
     def _check_supervisor(self, key: tuple[str, str], record: PodRecord, pod: Pod) -> None:
-        process = self._supervisors.get(key)
         young = time.monotonic() - self._born.get(key, -_STARTING_S) < _STARTING_S
-        if (process is not None and process.poll() is None and young) or record.supervised():
+        if (self._supervisor_lives(key) and young) or record.supervised():
             return
         if not (record.directory / "status.json").exists():
             self._supervise(record.directory, pod)
             return
         fresh = record.read()
         if fresh is not None and fresh["status"].get("phase") not in TERMINAL:
+            record.kill_processes()
             record.write_status(lost_status(fresh, time.time()))
             remove_memory(pod)
 

@@ -71,6 +71,11 @@ def make_memory_cgroup(name: str, limit_bytes: int) -> MemoryCgroup | None:
     return group
 
 
+def memory_limits_work() -> bool:
+    """This process may make groups with a memory limit."""
+    return _parent() is not None
+
+
 @functools.cache
 def _parent() -> tuple[Path, int] | None:
     """The group below which ours are made, and the version of control groups; None where there is no way."""

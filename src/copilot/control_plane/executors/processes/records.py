@@ -11,14 +11,16 @@ import errno
 import fcntl
 import json
 import os
+import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping, Sequence
 
 POKE: Final = b"poke\n"
+_START_TIME: Final = 19  # the place of starttime after the name in /proc/<pid>/stat
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,19 @@ class PodRecord:
     def write_status(self, status: Mapping[str, Any]) -> None:
         """The supervisor's word."""
         write_whole(self.directory / "status.json", status)
+
+    def write_processes(self, pids: Sequence[int]) -> None:
+        """Which processes to end if the supervisor dies; a number alone could be another's by then, so their birth is kept."""
+        births = {str(pid): birth for pid in pids if (birth := _birth(pid)) is not None}
+        write_whole(self.directory / "processes.json", births)
+
+    def kill_processes(self) -> None:
+        """Ends what a dead supervisor left. Most died with it."""
+        for pid, birth in (_read(self.directory / "processes.json") or {}).items():
+            if _birth(int(pid)) == birth:
+                for kill in (os.killpg, os.kill):
+                    with contextlib.suppress(ProcessLookupError, PermissionError):
+                        kill(int(pid), signal.SIGKILL)
 
     def deletion(self) -> dict[str, Any] | None:
         """When and with how much grace it was deleted, or None."""
@@ -149,6 +164,14 @@ def _write_pipe(path: Path, data: bytes) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def _birth(pid: int) -> int | None:
+    """When a process began, in the kernel's ticks; None where there is none."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[_START_TIME])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _read(path: Path) -> dict[str, Any] | None:

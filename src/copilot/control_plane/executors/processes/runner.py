@@ -122,6 +122,10 @@ class PodRunner:
         """Kills one container from outside, as an administrator would; the rules see it end."""
         self._processes[container].send("KILL")
 
+    def pids(self) -> list[int]:
+        """The first process of every container that runs."""
+        return [each.pid for each in self._processes.values()]
+
     # --- doing ----------------------------------------------------------------------------------------------------------
 
     def _act(self, actions: list[Action]) -> None:
@@ -218,13 +222,14 @@ class PodRunner:
             self._timer.cancel()
         at = self.machine.wake_at()
         self._timer = self._loop.call_at(at, self._tick) if at is not None else None
+        if self.machine.finished:
+            remove_memory(self.pod)
         status = pod_status(self.machine, self.pod, self._settings.style)
         if status != self._shown:
             self._shown = status
             self._on_status(copy.deepcopy(status))
         if self.machine.finished and not self._told_finished:
             self._told_finished = True
-            remove_memory(self.pod)
             self._on_finished()
 
     def _tick(self) -> None:

@@ -33,6 +33,7 @@ def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path
     listeners, loop = Listeners(root / "listeners"), Loop()
 
     def show(status: Any) -> None:  # noqa: ANN401  the API's own JSON
+        record.write_processes(runner.pids())
         record.write_status(status)
         listeners.tell(namespace, name)
 
@@ -80,6 +81,7 @@ def main() -> int:
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     os.umask(0o022)
+    os.chdir("/")
     told = json.loads(sys.argv[1])
     settings = NodeSettings(sandbox=Sandbox(*told["sandbox"]), base_env=told["base_env"], limits=told["limits"])
     return supervise(Path(told["directory"]), Path(told["root"]), settings, Path(told["objects"]))

@@ -1,0 +1,290 @@
+"""What is the process executor's own: supervision, restarts of the server, isolation, limits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from copilot.control_plane.executors.process import ProcessExecutor
+from copilot.control_plane.executors.processes.memory_cgroup import memory_limits_work
+from copilot.control_plane.executors.processes.records import write_whole
+from copilot.control_plane.executors.processes.sandbox import FULL
+from copilot.control_plane.executors.processes.volumes import memory_directory
+from copilot.core.errors import PodRefused
+from copilot.engine.cancel import Token
+from copilot.engine.clock import SystemClock
+from copilot.testing.pod_api_contract import (
+    DEAF,
+    OBEYS,
+    Pod,
+    container,
+    ended,
+    manifest,
+    over,
+    phase,
+    running,
+    sidecar,
+    status_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+Json = Any
+PATIENCE_S = 30.0
+SPACE = "own"
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    return tmp_path / "pods"
+
+
+@pytest.fixture
+def executor(root: Path) -> Iterator[ProcessExecutor]:
+    with ProcessExecutor(root) as executor:
+        yield executor
+        for place in (root / "pods").glob("*/*"):
+            executor.delete(place.parent.name, place.name, grace_s=0)
+            until(executor, place.name, over)
+
+
+def until(executor: ProcessExecutor, name: str, wanted: Callable[[Pod], object]) -> Pod:
+    for kind, pod in executor.watch(SPACE, Token(SystemClock(), timeout_s=PATIENCE_S)):
+        if kind != "BOOKMARK" and pod["metadata"]["name"] == name and (kind == "DELETED" or wanted(pod)):
+            return pod
+    raise AssertionError(f"not as wanted within {PATIENCE_S} s: {executor.get(SPACE, name)['status']}")
+
+
+def run(executor: ProcessExecutor, *containers: Json, inits: Json = (), **spec: Json) -> Pod:
+    pod = manifest(SPACE, *containers, inits=inits, **spec)
+    executor.create(pod)
+    return until(executor, pod["metadata"]["name"], over)
+
+
+def log(executor: ProcessExecutor, pod: Pod, of: str = "main") -> str:
+    token = Token(SystemClock(), timeout_s=PATIENCE_S)
+    return b"".join(executor.logs(SPACE, pod["metadata"]["name"], of, follow=False, cancel=token)).decode()
+
+
+def supervisor(root: Path, name: str) -> int:
+    """The supervisor's process, found by the pod's directory on its command line."""
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            words = each.read_bytes()
+        except OSError:
+            continue
+        if b"supervisor" in words and f"/{SPACE}/{name}".encode() in words and str(root).encode() in words:
+            return int(each.parent.name)
+    raise AssertionError("no supervisor")
+
+
+# --- a server that dies --------------------------------------------------------------------------------------------------
+
+
+def test_a_new_server_finds_its_pods_and_their_ends(root: Path) -> None:
+    goes_on = manifest(SPACE, container("main", "while ! test -e /shared/go; do sleep 0.05; done; echo went on"))
+    name = goes_on["metadata"]["name"]
+    with ProcessExecutor(root) as first:
+        first.create(goes_on)
+        until(first, name, lambda pod: running(pod, "main"))
+    with ProcessExecutor(root) as second:
+        assert running(second.get(SPACE, name), "main")
+        (root / "pods" / SPACE / name / "volumes" / "shared" / "go").touch()
+        pod = until(second, name, over)
+        assert (phase(pod), log(second, pod)) == ("Succeeded", "went on\n")
+
+
+def test_a_pod_whose_server_died_before_it_began_is_begun_once(root: Path) -> None:
+    pod = manifest(SPACE, container("main", "echo once >>/shared/../../begun"))
+    place = root / "pods" / SPACE / pod["metadata"]["name"]
+    place.mkdir(parents=True)
+    metadata = {**pod["metadata"], "uid": "u-1", "creationTimestamp": "2026-11-22T10:00:00Z"}
+    write_whole(place / "pod.json", {**pod, "metadata": metadata})
+    with ProcessExecutor(root) as one, ProcessExecutor(root) as other:
+        assert phase(until(one, pod["metadata"]["name"], over)) == "Succeeded"
+        assert phase(until(other, pod["metadata"]["name"], over)) == "Succeeded"
+        assert len(list((place / "logs" / "main").iterdir())) == 1
+
+
+def test_every_server_on_one_directory_hears_of_changes(root: Path) -> None:
+    with ProcessExecutor(root) as one, ProcessExecutor(root) as other:
+        pod = manifest(SPACE, container("main", "true"))
+        one.create(pod)
+        assert phase(until(other, pod["metadata"]["name"], over)) == "Succeeded"
+
+
+def test_a_pod_whose_supervisor_is_killed_is_lost_with_its_containers(root: Path, executor: ProcessExecutor) -> None:
+    pod = manifest(SPACE, container("main", "echo $HOSTNAME; exec sleep 1234.5"))
+    name = pod["metadata"]["name"]
+    executor.create(pod)
+    until(executor, name, lambda pod: running(pod, "main"))
+    os.kill(supervisor(root, name), signal.SIGKILL)
+    lost = until(executor, name, over)
+    assert (phase(lost), lost["status"]["reason"], ended(lost, "main")["exitCode"]) == ("Failed", "NodeLost", 137)
+    assert lost["status"]["conditions"][0]["type"] == "DisruptionTarget"
+    deadline = time.monotonic() + PATIENCE_S
+    while any(b"1234.5" in each for each in command_lines()):
+        assert time.monotonic() < deadline, "a container outlived its supervisor"
+
+
+def command_lines() -> list[bytes]:
+    found = []
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            found.append(each.read_bytes())
+        except OSError:
+            continue
+    return found
+
+
+def test_a_machine_that_goes_down_ends_its_pods_in_order(root: Path, executor: ProcessExecutor) -> None:
+    pod = manifest(SPACE, container("main", OBEYS), inits=(sidecar("side", "trap 'echo bye; exit 0' TERM; " + OBEYS[20:]),))
+    name = pod["metadata"]["name"]
+    executor.create(pod)
+    until(executor, name, lambda pod: running(pod, "main"))
+    while "ready" not in log(executor, pod):
+        assert not over(executor.get(SPACE, name))
+    os.kill(supervisor(root, name), signal.SIGTERM)
+    done = until(executor, name, over)
+    condition = done["status"]["conditions"][0]
+    assert (condition["type"], condition["reason"]) == ("DisruptionTarget", "TerminationByKubelet")
+
+
+# --- isolation --------------------------------------------------------------------------------------------------------------
+
+
+def test_mount_points_leave_nothing_behind(executor: ProcessExecutor) -> None:
+    mounts = [
+        {"name": "shared", "mountPath": path} for path in ("/var/flyte/inputs", "/no-such-root/deep/er", "/usr/share/doc")
+    ]
+    script = "echo a >/var/flyte/inputs/a && cat /no-such-root/deep/er/a /usr/share/doc/a && ls /usr/share | head -n 1"
+    pod = run(executor, container("main", script, volumeMounts=mounts))
+    assert (phase(pod), log(executor, pod)[:4]) == ("Succeeded", "a\na\n")
+    assert not Path("/no-such-root").exists()
+    assert not Path("/var/flyte").exists()
+
+
+def test_the_server_s_environment_is_not_the_task_s(executor: ProcessExecutor) -> None:
+    os.environ["COPILOT_TEST_CREDENTIAL"] = "do-not-tell"
+    try:
+        pod = run(executor, container("main", "env"))
+    finally:
+        del os.environ["COPILOT_TEST_CREDENTIAL"]
+    assert "do-not-tell" not in log(executor, pod)
+    assert f"HOSTNAME={pod['metadata']['name']}\n" in log(executor, pod)
+
+
+def test_what_main_started_ends_with_it(executor: ProcessExecutor) -> None:
+    pod = run(executor, container("main", "sleep 4321.5 & echo started"))
+    assert log(executor, pod) == "started\n"
+    assert not any(b"4321.5" in each for each in command_lines())
+
+
+def test_the_command_is_process_1_where_the_machine_can(executor: ProcessExecutor) -> None:
+    first = log(executor, run(executor, container("main", "sh -c 'echo $PPID'"))).strip()
+    assert (first == "1") == (executor.sandbox.mode == FULL)
+
+
+def test_secrets_are_in_memory_alone_and_gone_afterwards(root: Path, executor: ProcessExecutor) -> None:
+    secret = {"kind": "Secret", "metadata": {"name": "s"}, "data": {"k": "aHVzaC1odXNo"}}
+    reads = container("main", "cat /secret/k; stat -f -c %T /secret", volumeMounts=[{"name": "v", "mountPath": "/secret"}])
+    pod = manifest(SPACE, reads, volumes=[{"name": "shared", "emptyDir": {}}, {"name": "v", "secret": {"secretName": "s"}}])
+    uid = executor.create(pod, secrets=[secret])["metadata"]["uid"]
+    done = until(executor, pod["metadata"]["name"], over)
+    assert log(executor, done) == "hush-hushtmpfs\n"
+    assert not memory_directory(str(uid)).exists()
+    kept = [each for each in root.rglob("*") if each.is_file() and "logs" not in each.parts]
+    assert not any(b"hush" in each.read_bytes() or b"aHVzaC" in each.read_bytes() for each in kept)
+
+
+def test_images_can_be_required(tmp_path: Path) -> None:
+    pod = manifest(SPACE, container("main", "true"))
+    with ProcessExecutor(tmp_path / "strict", require_images=True) as strict, pytest.raises(PodRefused, match="image"):
+        strict.create(pod)
+
+
+def test_that_the_image_is_not_used_is_said(executor: ProcessExecutor) -> None:
+    assert any("busybox is not used" in each for each in executor.notes(manifest(SPACE, container("main", "true"))))
+
+
+# --- limits -----------------------------------------------------------------------------------------------------------------
+
+
+def test_a_task_over_its_memory_limit_is_oom_killed_or_it_is_said_that_there_is_no_limit(executor: ProcessExecutor) -> None:
+    eats = "exec python3 -c 'x = bytearray(200_000_000); print(len(x))'"
+    limited = container("main", eats, resources={"limits": {"memory": "64Mi"}})
+    if not memory_limits_work():
+        assert any("not enforced" in each for each in executor.notes(manifest(SPACE, limited)))
+        return
+    pod = run(executor, limited, inits=(sidecar("side", OBEYS),), grace_s=1)
+    assert (phase(pod), ended(pod, "main")["reason"], ended(pod, "main")["exitCode"]) == ("Failed", "OOMKilled", 137)
+
+
+# --- the manifest's details ----------------------------------------------------------------------------------------------------
+
+
+def test_variables_fields_and_subpaths_are_as_in_kubernetes(executor: ProcessExecutor) -> None:
+    main = container(
+        "main",
+        "echo '$(GREETING) $$(GREETING) $(MISSING)'; pwd; cat /part/file; echo $NAME",
+        env=[
+            {"name": "WHO", "value": "world"},
+            {"name": "GREETING", "value": "hello-$(WHO)"},
+            {"name": "NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+        ],
+        workingDir="/shared",
+        volumeMounts=[{"name": "shared", "mountPath": "/shared"}, {"name": "shared", "mountPath": "/part", "subPath": "a/b"}],
+    )
+    init = container("init", "mkdir -p /shared/a/b && echo content >/shared/a/b/file")
+    pod = run(executor, main, inits=(init,))
+    wanted = ["hello-world $(GREETING) $(MISSING)", "/shared", "content", pod["metadata"]["name"]]
+    assert log(executor, pod).splitlines() == wanted
+
+
+def test_a_secret_that_is_not_there_keeps_the_pod_from_starting_with_a_reason(executor: ProcessExecutor) -> None:
+    entry = {"name": "X", "valueFrom": {"secretKeyRef": {"name": "none", "key": "k"}}}
+    pod = run(executor, container("main", "true", env=[entry]))
+    assert (phase(pod), ended(pod, "main")["reason"]) == ("Failed", "CreateContainerConfigError")
+    assert "none" in ended(pod, "main")["message"]
+
+
+def test_a_volume_that_one_machine_does_not_have_fails_the_pod_with_a_reason(executor: ProcessExecutor) -> None:
+    volume = {"name": "shared", "persistentVolumeClaim": {"claimName": "c"}}
+    pod = run(executor, container("main", "true"), volumes=[volume])
+    assert phase(pod) == "Failed"
+    assert "shared" in ended(pod, "main")["message"]
+
+
+def test_a_port_that_opens_passes_its_probe(executor: ProcessExecutor) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        probe = {"periodSeconds": 1, "tcpSocket": {"port": server.getsockname()[1]}}
+        pod = run(executor, container("main", "echo up"), inits=(sidecar("side", OBEYS, startupProbe=probe),))
+    assert phase(pod) == "Succeeded"
+
+
+def test_a_liveness_probe_that_fails_ends_the_container(executor: ProcessExecutor) -> None:
+    probe = {"periodSeconds": 1, "failureThreshold": 1, "exec": {"command": ["false"]}}
+    pod = run(executor, container("main", DEAF, livenessProbe=probe), grace_s=1)
+    assert (phase(pod), ended(pod, "main")["exitCode"]) == ("Failed", 137)
+
+
+def test_a_probe_that_hangs_is_cut_and_counts_as_failed(executor: ProcessExecutor) -> None:
+    probe = {"periodSeconds": 1, "timeoutSeconds": 1, "failureThreshold": 1, "exec": {"command": ["sleep", "60"]}}
+    pod = manifest(SPACE, container("main", "true"), inits=(sidecar("side", OBEYS, startupProbe=probe),), grace_s=1)
+    executor.create(pod)
+    seen = until(executor, pod["metadata"]["name"], lambda pod: status_of(pod, "side").get("restartCount", 0) > 0)
+    assert not running(seen, "main")
+
+
+def test_times_are_true_to_the_millisecond(executor: ProcessExecutor) -> None:
+    pod = run(executor, container("main", "sleep 0.3"))
+    began, finished = (ended(pod, "main")[each] for each in ("startedAt", "finishedAt"))
+    assert json.dumps([began, finished]).count(".") == 2
