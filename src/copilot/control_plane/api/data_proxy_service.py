@@ -56,7 +56,9 @@ class DataProxyService:
         if request.content_md5 and len(request.content_md5) != _MD5_BYTES:
             raise InvalidRequest(f"content_md5 has {len(request.content_md5)} bytes, an MD5 has {_MD5_BYTES}")
         if request.content_length > settings.limits.max_upload_bytes or request.content_length < 0:
-            raise TooLarge(f"content_length ({request.content_length} bytes) exceeds {settings.limits.max_upload_bytes} bytes")
+            raise InvalidRequest(
+                f"content_length ({request.content_length} bytes) exceeds {settings.limits.max_upload_bytes} bytes"
+            )
         uri = layout.upload_uri(
             settings.store_base,
             request.project,
