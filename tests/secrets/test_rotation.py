@@ -111,6 +111,15 @@ def test_without_an_interval_a_value_without_a_lease_is_never_due(memory: Path) 
     assert Scene(memory, interval_s=None).rotator.due_in_s() is None
 
 
+def test_a_value_that_is_only_a_variable_is_not_read_again(memory: Path, log: RecordingLog) -> None:
+    clock = FakeClock()
+    resolver = open_resolver(SecretSettings(environ={"T": "t0k3n"}), clock=clock, log=log)
+    done = inject([parse_delivery("X=env://T")], resolver, Token(clock))
+    assert Rotator(resolver, done.placed, clock=clock, log=log).due_in_s() is None
+    done = inject([parse_delivery("X=env://T"), parse_delivery(f"{memory}/t=env://T")], resolver, Token(clock))
+    assert Rotator(resolver, done.placed, clock=clock, log=log).due_in_s() is not None
+
+
 def test_a_template_is_rendered_again_when_one_of_its_secrets_changes(memory: Path) -> None:
     template = Template("t", '[{{ secret("file://%s") }}]' % (memory / "source"), SecretFile(memory / "conf"))
     scene = Scene(memory, templates=[template])

@@ -72,6 +72,7 @@ def test_in_the_environment_only_a_managers_scheme_or_an_explicit_one_is_a_refer
     assert is_ref("secret+file:///x")
     assert not is_ref("file:///etc/config")
     assert not is_ref("s3://bucket/key")
+    assert not is_ref("k8s://https://10.0.0.1:443")
     assert not is_ref("postgres://u@h/db")
 
 

@@ -78,6 +78,14 @@ def test_exec_becomes_the_command_and_passes_its_exit_code(environ: dict[str, st
     assert missing.stdout == b""
 
 
+def test_exec_leaves_no_trace_of_itself_in_the_command(environ: dict[str, str]) -> None:
+    # What is ignored and blocked, and which files are open, as the command of a plain shell would have it.
+    command = ("sh", "-c", "grep -E '^Sig(Ign|Blk|Cgt)' /proc/self/status; ls /proc/self/fd")
+    plain = subprocess.run(command, env=environ, capture_output=True, check=True)
+    ended = copilot(environ | {"T": "t0k3n"}, "secrets", "exec", "--env", "X=env://T", "--", *command)
+    assert ended.stdout == plain.stdout
+
+
 def test_exec_with_a_lease_stays_to_give_it_back(environ: dict[str, str], bao: OpenBao, postgres: PostgresServer) -> None:
     mount = bao.mount("database")
     config = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -181,6 +182,8 @@ def _file(text: str, flag: str) -> Delivery:
 
 def _replace(argv: tuple[str, ...], environ: Mapping[str, str]) -> None:
     """This process becomes the command: no parent holds the values, and signals reach it directly."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so in the command
+        signal.signal(number, signal.SIG_DFL)
     try:
         os.execvpe(argv[0], list(argv), dict(environ))  # noqa: S606 - to run what we were given is the purpose
     except OSError as error:

@@ -82,7 +82,12 @@ def describe_ref(ref: SecretRef) -> str:
 def is_ref(text: str, *, providers: Iterable[str] = MANAGER_SCHEMES) -> bool:
     """Whether ``text``, found where something else could stand as well, is meant as a reference."""
     match = _SCHEME.match(text)
-    return match is not None and (text.startswith(_EXPLICIT) or match.group(1) in providers)
+    if match is None:
+        return False
+    if text.startswith(_EXPLICIT):
+        return True
+    # Spark writes its master so: k8s://https://host:443.
+    return match.group(1) in providers and not text.startswith(("k8s://http://", "k8s://https://"))
 
 
 def _split(rest: str) -> tuple[str, str | None, str]:

@@ -127,11 +127,15 @@ class Rotator:
         used = [*placed, *(ref for template in self._templates for ref in template.refs())]
         for ref in dict.fromkeys(used):
             by_address.setdefault(address(ref), _Item([])).refs.append(ref)
+        written = {address(ref) for _, ref in self._files}
+        written |= {address(ref) for template in self._templates for ref in template.refs()}
         items = []
-        for item in by_address.values():
+        for where, item in by_address.items():
             lease = self._lease(item)
             payload = payload_of(self._resolver.values()[item.refs[0]])
-            if lease is None and (self._interval_s is None or (payload is not None and payload.single_use)):
+            once = payload is not None and payload.single_use
+            # A variable of a running process cannot be changed: only its lease is worth a thought.
+            if lease is None and (self._interval_s is None or once or where not in written):
                 continue
             self._begin(item, lease)
             items.append(item)

@@ -7,8 +7,6 @@
         def world(self, my_server) -> SecretWorld: ...
 """
 
-# ruff: noqa: D102 - a test's name is its sentence
-
 from __future__ import annotations
 
 import json
