@@ -29,7 +29,7 @@ OURS: Final = (
     Flag("quiet", "Tell errors only.", short="q"),
     Flag("verbose", "Tell everything.", short="v"),
     Flag("log-level", "The least level told.", metavar="LEVEL", choices=("debug", "info", "warning", "error", "none")),
-    Flag("log-format", "How events are told; auto: text on a terminal.", metavar="FORMAT", choices=("auto", "json", "text")),
+    Flag("log-format", "How events are told; auto: JSON in pods.", metavar="FORMAT", choices=("auto", "json", "text")),
     Flag("log-file", "A file that gets every event, at debug level, as JSON.", metavar="PATH"),
     Flag("drop-in", "Behave as flyte-copilot does: its exit codes and its error documents."),
 )
@@ -174,10 +174,20 @@ _OUTPUTS: Final = (
     Flag("start-watcher-type", "What tells that the task started.", metavar="NAME", default="signal"),
     Flag("exit-watcher-type", "What tells that the task ended.", metavar="NAME", default="signal"),
     Flag(
-        "trust-signal",
-        "Take SIGTERM for success when every output can be read; =false to ask for another witness.",
-        default="true",
+        "witnesses",
+        "Who tells how the task ended, besides the exit watcher: wrapper, marker, process, pod. Default: wrapper (where there is "
+        "a control directory) and marker.",
+        metavar="LIST",
     ),
+    Flag(
+        "task-process", "The task's process name, for the witness process; without it, every process but ours.", metavar="NAME"
+    ),
+    Flag(
+        "trust-signal",
+        "Take a bare SIGTERM for success when every output can be read and no witness says otherwise: the default of "
+        "flyte-copilot only.",
+    ),
+    Flag("no-partial", "Keep nothing under partial/ of a task that is not proven to have succeeded."),
     Flag("no-manifest", "Write no _manifest.json beside outputs.pb."),
     Flag("no-receipt", "Write no _receipt.json beside outputs.pb."),
     Flag("dry-run", "Print the plan and move nothing."),

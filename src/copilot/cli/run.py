@@ -18,11 +18,14 @@ from copilot.cli.show import in_words
 from copilot.cli.task_inputs import gather_inputs
 from copilot.cli.task_outputs import declare_outputs
 from copilot.cli.values import seconds_of
-from copilot.core.errors import BadFlag
+from copilot.core.completion import Saw
+from copilot.core.error_document import OUTPUT_UPLOAD_FAILED
+from copilot.core.errors import BadFlag, CopilotError, TaskFailed
 from copilot.core.literals import Layout
 from copilot.download.plan import Format
 from copilot.download.run import InputRequest, stage_inputs
 from copilot.engine.atomic import local_errors
+from copilot.upload.markers import look_for_marker, task_error
 from copilot.upload.plan import OutputTarget
 from copilot.upload.run import OutputRequest, OutputsPublished, publish_outputs
 from copilot.upload.watchers.registry import WatcherContext, open_watcher
@@ -30,6 +33,7 @@ from copilot.upload.watchers.registry import WatcherContext, open_watcher
 if TYPE_CHECKING:
     from copilot.cli.session import Session
     from copilot.core import idl
+    from copilot.core.ports import Clock
 
 INPUT_DIR: Final = "INPUT_DIR"
 OUTPUT_DIR: Final = "OUTPUT_DIR"
@@ -55,15 +59,22 @@ def _run(invocation: Invocation, /, **given: Any) -> int:  # noqa: ANN401 - the 
         raise BadFlag("run needs a command", op="flags", hint="Write it after --: copilot run --outputs DIR -- COMMAND.")
     session = invocation.open()
     try:
-        if given["workdir"] is not None:
-            root = Path(given["workdir"]).absolute()
-            with local_errors(root):
-                root.mkdir(parents=True, exist_ok=True)
-            return _in(root, session, given, command)
-        with tempfile.TemporaryDirectory(prefix="copilot-run-") as name:
-            return _in(Path(name), session, given, command)
+        return _somewhere(session, given, command)
+    except CopilotError as error:
+        # The reason goes where the outputs would have gone, as in a pod.
+        return session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
     finally:
         session.close()
+
+
+def _somewhere(session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
+    if given["workdir"] is not None:
+        root = Path(given["workdir"]).absolute()
+        with local_errors(root):
+            root.mkdir(parents=True, exist_ok=True)
+        return _in(root, session, given, command)
+    with tempfile.TemporaryDirectory(prefix="copilot-run-") as name:
+        return _in(Path(name), session, given, command)
 
 
 def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
@@ -100,7 +111,7 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
         cancel=cancel,
     )
     if code != 0:
-        session.log.event("task.failed", level="warning", exit_code=code, outputs="not published")
+        session.fail(_failed(places, code, session.clock), code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
         return code
     interface = declare_outputs(given["output"], places.outputs)
     if not interface.outputs.variables:
@@ -109,6 +120,16 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
     session.clear_progress()
     _tell(published, as_json=given["as_json"])
     return 0
+
+
+def _prefix(outputs: str | None) -> str:
+    return str(Path(outputs).absolute()) if outputs and "://" not in outputs else outputs or ""
+
+
+def _failed(places: Places, code: int, clock: Clock) -> TaskFailed:
+    if (said := look_for_marker(places.outputs, clock)) and said.reason == Saw.ERROR_MARKER:
+        return task_error(places.outputs)
+    return TaskFailed(f"the command ended with exit code {code}", op="run", hint="Its own output above says more.")
 
 
 def _local_values(places: Places) -> dict[str, object]:
@@ -129,7 +150,7 @@ def _publish(session: Session, given: dict[str, Any], places: Places, interface:
             subject="--outputs",
             hint="Give --outputs a URI or a directory.",
         )
-    prefix = prefix if "://" in prefix else str(Path(prefix).absolute())
+    prefix = _prefix(prefix)
     watcher = open_watcher("noop", WatcherContext(places.outputs, session.clock, session.log))
     return publish_outputs(
         OutputRequest(

@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from copilot import config
+from copilot.cli import flags
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog
@@ -16,6 +17,7 @@ from copilot.telemetry.progress import Count, Everybody, FileProgress, LogProgre
 from copilot.telemetry.redact import Redactor
 
 if TYPE_CHECKING:
+    from copilot.cli.outcome import Outcome
     from copilot.config import Configuration
     from copilot.core.ports import Log, Progress, Stores
     from copilot.engine.transfer import Transfer
@@ -31,6 +33,11 @@ class Latch(Protocol):
     @property
     def received(self) -> int:
         """The signal's number, 0 before it."""
+        ...
+
+    @property
+    def again(self) -> int:
+        """The number of the last signal after the first, 0 before it."""
         ...
 
     def is_set(self) -> bool:
@@ -88,6 +95,7 @@ class Session:
         for secret in config.secret_values(configuration):
             self.redactor.register(secret)
         self._log_stream: TextIO | None = None
+        self._told_store = False
         self._terminal = Terminal()
         self.log: Log = self._open_log()
         for warning in configuration.warnings:
@@ -95,9 +103,9 @@ class Session:
 
     @property
     def speaks_to_people(self) -> bool:
-        """Whether standard error is a terminal and text was not turned off."""
+        """Whether events are told as text: asked for, or on a terminal, or for a command that people type."""
         wanted = self.configuration.log.format
-        return wanted == "text" or (wanted == "auto" and sys.stderr.isatty())
+        return wanted == "text" or (wanted == "auto" and (self.command not in flags.POD_COMMANDS or sys.stderr.isatty()))
 
     def _open_log(self) -> Log:
         settings = self.configuration.log
@@ -159,6 +167,30 @@ class Session:
         """A reason to stop: any signal, or the time. A timeout of zero is none."""
         return Token(self.clock, timeout_s=timeout_s or None, latch=self.latch, budget=budget)
 
+    def tell_store(self, exception: BaseException, *, code: str, prefix: str) -> Outcome:
+        """Leaves the error document of ``exception`` below ``prefix``, once; gives what the exception comes to."""
+        from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
+
+        settings = self.configuration
+        end = outcome.outcome_of(
+            outcome.masked(outcome.as_copilot_error(exception), self.redactor.mask),
+            failure_exit_code=settings.failure_exit_code,
+            signal_number=self.latch.received,
+        )
+        # Whoever asks a second time to stop wants no more of it.
+        if code and prefix and not self._told_store and not self.latch.again:
+            self._told_store = True
+            outcome.write_error_document(
+                end,
+                code=code,
+                prefix=prefix,
+                err_output_name=settings.err_output_name,
+                transfer=self.transfer,
+                cancel=Token(self.clock, timeout_s=ERROR_DOCUMENT_S, budget="the time for the error document"),
+                log=self.log,
+            )
+        return end
+
     def fail(self, exception: BaseException, *, code: str = "", prefix: str = "") -> int:
         """Tells the world of ``exception`` in every way there is; gives the exit code.
 
@@ -170,22 +202,7 @@ class Session:
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
         settings = self.configuration
-        end = outcome.outcome_of(
-            outcome.masked(outcome.as_copilot_error(exception), self.redactor.mask),
-            failure_exit_code=settings.failure_exit_code,
-            signal_number=self.latch.received,
-        )
-        if code and prefix:
-            cancel = Token(self.clock, timeout_s=ERROR_DOCUMENT_S, budget="the time for the error document")
-            outcome.write_error_document(
-                end,
-                code=code,
-                prefix=prefix,
-                err_output_name=settings.err_output_name,
-                transfer=self.transfer,
-                cancel=cancel,
-                log=self.log,
-            )
+        end = self.tell_store(exception, code=code, prefix=prefix)
         if code:
             create = str(settings.termination_log) != config.values.TERMINATION_LOG
             outcome.write_termination_message(settings.termination_log, end.message(), create=create)
