@@ -17,6 +17,8 @@ from copilot.control_plane.observe import Pod, look, main_name, main_status, sec
 from copilot.control_plane.phases import Phase
 from copilot.control_plane.pods.data_containers import INIT, SIDECAR
 from copilot.core.completion import TABLE, Outcome, Saw, Verdict, Witness, judge
+from copilot.core.error_document import INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED
+from copilot.core.errors import ExitCode
 from copilot.core.idl import ContainerError, ErrorDocument, ExecutionError
 from copilot.core.ports import Completion
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 NEVER_STARTS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 PREEMPTION: Final = "PreemptionByScheduler"
 TASK_FAILED: Final = "TaskFailed"
+_USER_EXIT_CODES: Final = frozenset({ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.DENIED, ExitCode.INPUT})
 _BLAME: Final[Mapping[Outcome, Blame]] = {
     Outcome.FAILED: Blame.USER,
     Outcome.OOM: Blame.USER,
@@ -150,6 +153,11 @@ def _judged(facts: _Facts, verdict: Verdict, published: Published) -> Ending | N
     taken_away = verdict.outcome in {Outcome.EVICTED, Outcome.PREEMPTED, Outcome.DELETED}
     if taken_away:
         return _ending(verdict, facts)
+    failed = facts.failed_init()
+    if failed is not None and not facts.main:
+        # The sidecar ends after it and finds no outputs: its word on that is not the reason.
+        told = error_ending(published.error) if published.error is not None else None
+        return told if told is not None and told.code != OUTPUT_UPLOAD_FAILED else _init_failed(failed)
     if published.error is not None:
         return error_ending(published.error)
     if verdict.outcome is Outcome.SUCCEEDED:
@@ -158,9 +166,6 @@ def _judged(facts: _Facts, verdict: Verdict, published: Published) -> Ending | N
         return None if facts.sidecar_works else _nothing_published(facts)
     if facts.sidecar_works and verdict.outcome is Outcome.FAILED:
         return None  # the sidecar may be about to tell the task's own reason
-    failed = facts.failed_init()
-    if failed is not None and not facts.main:
-        return _init_failed(failed)
     return _ending(verdict, facts)
 
 
@@ -204,7 +209,7 @@ def _nothing_published(facts: _Facts) -> Ending:
     how = f"exit code {ended['exitCode']}, {ended.get('reason') or 'ended'}" if ended else "no exit code"
     message = f"The task ended well, and its outputs were not published: the sidecar ended with {how}."
     said = str(ended.get("message") or "").strip()
-    return Ending(Phase.FAILED, Blame.SYSTEM, "OutputUploadFailed", f"{message} {said}".strip())
+    return Ending(Phase.FAILED, Blame.SYSTEM, OUTPUT_UPLOAD_FAILED, f"{message} {said}".strip())
 
 
 def _init_failed(container: Mapping[str, Any]) -> Ending:
@@ -213,7 +218,8 @@ def _init_failed(container: Mapping[str, Any]) -> Ending:
     said = str(ended.get("message") or "").strip()
     what = "The inputs could not be fetched" if ours else f"The init container {container.get('name')} failed"
     message = f"{what}: exit code {ended.get('exitCode')}, {ended.get('reason') or 'Error'}. {said}".strip()
-    return Ending(Phase.FAILED, Blame.SYSTEM if ours else Blame.USER, "InputDownloadFailed" if ours else "InitFailed", message)
+    blame = Blame.SYSTEM if ours and ended.get("exitCode") not in _USER_EXIT_CODES else Blame.USER
+    return Ending(Phase.FAILED, blame, INPUT_DOWNLOAD_FAILED if ours else "InitFailed", message)
 
 
 def _cannot_start(pod: Pod) -> Ending | None:

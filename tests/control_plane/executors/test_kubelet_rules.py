@@ -222,6 +222,22 @@ def test_a_startup_probe_that_fails_too_often_restarts_the_container() -> None:
     assert run.news() == ["start p"]
 
 
+def test_a_startup_probe_that_is_run_eagerly_fails_no_oftener_than_its_period_says() -> None:
+    run = Run(pod("p", "m"), eager_s=0.05)
+    looks = 0
+    for _ in range(40):
+        run.wait(0.05)
+        looks += len(run.probes)
+        for _ in range(len(run.probes)):
+            run.probes.pop()
+            run.probe("p", passed=False)
+    assert looks > 30
+    assert "TERM p" not in run.news()
+    run.wait(1.5)
+    run.probe("p")
+    assert run.news() == ["start m"]
+
+
 def test_a_sidecar_is_restarted_at_once_then_after_10_20_40_seconds() -> None:
     run = Run(pod("s", "m"))
     run.news()

@@ -86,7 +86,7 @@ def supervisor(root: Path, name: str) -> int:
     raise AssertionError("no supervisor")
 
 
-# --- a server that dies --------------------------------------------------------------------------------------------------
+# --- a server that dies ---------------------------------------------------------------------------------------------
 
 
 def test_a_new_server_finds_its_pods_and_their_ends(root: Path) -> None:
@@ -158,7 +158,7 @@ def test_a_machine_that_goes_down_ends_its_pods_in_order(root: Path, executor: P
     assert (condition["type"], condition["reason"]) == ("DisruptionTarget", "TerminationByKubelet")
 
 
-# --- isolation --------------------------------------------------------------------------------------------------------------
+# --- isolation ------------------------------------------------------------------------------------------------------
 
 
 def test_mount_points_leave_nothing_behind(executor: ProcessExecutor) -> None:
@@ -215,7 +215,7 @@ def test_that_the_image_is_not_used_is_said(executor: ProcessExecutor) -> None:
     assert any("busybox is not used" in each for each in executor.notes(manifest(SPACE, container("main", "true"))))
 
 
-# --- limits -----------------------------------------------------------------------------------------------------------------
+# --- limits ---------------------------------------------------------------------------------------------------------
 
 
 def test_a_task_over_its_memory_limit_is_oom_killed_or_it_is_said_that_there_is_no_limit(executor: ProcessExecutor) -> None:
@@ -228,7 +228,7 @@ def test_a_task_over_its_memory_limit_is_oom_killed_or_it_is_said_that_there_is_
     assert (phase(pod), ended(pod, "main")["reason"], ended(pod, "main")["exitCode"]) == ("Failed", "OOMKilled", 137)
 
 
-# --- the manifest's details ----------------------------------------------------------------------------------------------------
+# --- the manifest's details -----------------------------------------------------------------------------------------
 
 
 def test_variables_fields_and_subpaths_are_as_in_kubernetes(executor: ProcessExecutor) -> None:

@@ -154,13 +154,19 @@ def error(kind: int = ContainerError.RECOVERABLE, origin: int = ExecutionError.U
             "init failed",
             pod(WAITING, terminated(0), terminated(20, message="the input is gone"), phase="Failed"),
             NOTHING,
-            (Phase.FAILED, Blame.SYSTEM, "InputDownloadFailed"),
+            (Phase.FAILED, Blame.USER, "InputDownloadFailed"),
         ),
         (
             "init failed and said why",
             pod(WAITING, terminated(0), terminated(20), phase="Failed"),
             error(),
             (Phase.FAILED, Blame.USER, "BadThing"),
+        ),
+        (
+            "init failed for a reason of ours, and the sidecar missed the outputs",
+            pod(WAITING, terminated(21), terminated(13), phase="Failed"),
+            Published(error=ErrorDocument(error=ContainerError(code="OutputUploadFailed")).SerializeToString()),
+            (Phase.FAILED, Blame.SYSTEM, "InputDownloadFailed"),
         ),
         (
             "the pod failed before anything ran",

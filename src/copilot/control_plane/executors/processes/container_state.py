@@ -37,18 +37,23 @@ class Ended:
 
 @dataclass(slots=True)
 class ProbeState:
-    """Where one probe stands: when it is due (monotonic, None while it runs), successes and failures in a row."""
+    """Where one probe stands: when it is due (monotonic, None while it runs), successes and failures in a row.
+
+    ``counted_at`` is when a failure last counted: eager looks in between count only if they pass.
+    """
 
     due_at: float | None
+    counted_at: float = 0.0
     successes: int = 0
     failures: int = 0
 
 
 @dataclass(slots=True)
 class ContainerState:
-    """One container. ``attempt`` is its restart count."""
+    """One container. ``attempt`` is its restart count; ``eager_s`` how often its startup probe is run, if oftener than asked."""
 
     spec: ContainerSpec
+    eager_s: float | None = None
     life: str = WAITING
     attempt: int = 0
     started_wall_s: float = 0.0
@@ -109,6 +114,11 @@ class ContainerState:
         if state is None or self.life != RUNNING:
             return False
         state.due_at = now.mono + probe.period_s
+        if kind == STARTUP and self.eager_s is not None and not passed:
+            state.due_at = now.mono + self.eager_s
+            if now.mono < state.counted_at + probe.period_s:
+                return False
+            state.counted_at = now.mono
         state.successes, state.failures = (state.successes + 1, 0) if passed else (0, state.failures + 1)
         if kind == "readiness":
             if state.successes >= probe.success_threshold:
@@ -134,4 +144,7 @@ class ContainerState:
                 self._arm(kind, now)
 
     def _arm(self, kind: str, now: Now) -> None:
-        self.probes[kind] = ProbeState(due_at=now.mono + self.spec.probes[kind].initial_delay_s)
+        delay_s = self.spec.probes[kind].initial_delay_s
+        if kind == STARTUP and self.eager_s is not None:
+            delay_s = max(delay_s, self.eager_s)
+        self.probes[kind] = ProbeState(due_at=now.mono + delay_s, counted_at=now.mono)

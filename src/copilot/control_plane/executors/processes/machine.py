@@ -70,13 +70,14 @@ class PodMachine:
         spec: the pod.
         now: when it was taken over by this node.
         notice_s: how long after main's end that end is noticed (a real kubelet looks once a second; here 0 by default).
+        eager_s: startup probes are run this often, although they fail no oftener than their period says; None: as they say.
     """
 
-    def __init__(self, spec: PodSpec, now: Now, *, notice_s: float = 0.0) -> None:
+    def __init__(self, spec: PodSpec, now: Now, *, notice_s: float = 0.0, eager_s: float | None = None) -> None:
         """See the class."""
         self.spec = spec
         self.born = now
-        self.containers = {each.name: ContainerState(each) for each in spec.containers}
+        self.containers = {each.name: ContainerState(each, eager_s) for each in spec.containers}
         self.stop: Stop | None = None
         self.finished = False
         self.initialized = False

@@ -48,7 +48,7 @@ class NodeSettings:
     Attributes:
         sandbox: see ``find_sandbox``.
         base_env: what every container gets before its own environment (``PATH``, ``LANG``): never the server's own environment.
-        notice_s: see ``PodMachine``.
+        notice_s, eager_s: see ``PodMachine``.
         style: how statuses are written.
         limits: memory limits are enforced where this machine permits.
     """
@@ -56,6 +56,7 @@ class NodeSettings:
     sandbox: Sandbox
     base_env: Mapping[str, str] = field(default_factory=dict)
     notice_s: float = 0.0
+    eager_s: float | None = None
     style: StatusStyle = field(default_factory=StatusStyle)
     limits: bool = True
 
@@ -88,7 +89,7 @@ class PodRunner:
         self.pod, self.place = pod, place
         self._loop, self._settings, self._data = loop, settings, data
         self._on_status, self._on_finished = on_status, on_finished
-        self.machine = PodMachine(PodSpec.of(pod), instant(), notice_s=settings.notice_s)
+        self.machine = PodMachine(PodSpec.of(pod), instant(), notice_s=settings.notice_s, eager_s=settings.eager_s)
         self._processes: dict[str, RunningProcess] = {}
         self._volumes: dict[str, Path] = {}
         self._shown: dict[str, Any] = {}

@@ -12,7 +12,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from copilot.control_plane.executors.processes.expansion import ObjectData, object_data
 from copilot.control_plane.executors.processes.loop import Loop
@@ -20,7 +20,8 @@ from copilot.control_plane.executors.processes.records import Listeners, PodReco
 from copilot.control_plane.executors.processes.runner import NodeSettings, PodRunner
 from copilot.control_plane.executors.processes.sandbox import Sandbox
 
-SHUTDOWN = ("TerminationByKubelet", "Pod was terminated in response to imminent node shutdown.")
+EAGER_S: Final = 0.03
+SHUTDOWN: Final = ("TerminationByKubelet", "Pod was terminated in response to imminent node shutdown.")
 
 
 def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path) -> int:
@@ -83,5 +84,7 @@ def main() -> int:
     os.umask(0o022)
     os.chdir("/")
     told = json.loads(sys.argv[1])
-    settings = NodeSettings(sandbox=Sandbox(*told["sandbox"]), base_env=told["base_env"], limits=told["limits"])
+    settings = NodeSettings(
+        sandbox=Sandbox(*told["sandbox"]), base_env=told["base_env"], limits=told["limits"], eager_s=EAGER_S
+    )
     return supervise(Path(told["directory"]), Path(told["root"]), settings, Path(told["objects"]))
