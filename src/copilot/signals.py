@@ -20,6 +20,7 @@ class Latch:
 
     def __init__(self) -> None:
         self._received = 0
+        self._again = 0
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self.armed_error: OSError | None = None
@@ -29,6 +30,11 @@ class Latch:
     def received(self) -> int:
         """The number of the first signal, 0 before it."""
         return self._received
+
+    @property
+    def again(self) -> int:
+        """The number of the last signal after the first, 0 before it: somebody asks once more."""
+        return self._again
 
     def is_set(self) -> bool:
         """Whether a signal came."""
@@ -48,6 +54,7 @@ class Latch:
     def set(self, number: int) -> None:
         """What the handler does; also for code that wants to stop as if a signal had come."""
         if self._received:
+            self._again = number
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return

@@ -92,7 +92,7 @@ def test_a_signal_that_comes_at_once_is_not_lost(tmp_path: Path) -> None:
     process = subprocess.Popen(
         [
             str(EXECUTABLE), "sidecar", "--from-local-dir", str(outputs), "--to-output-prefix", str(tmp_path / "published"),
-            "--interface", "CgsKCQoBYRIECgIIARILCgkKAW4SBAoCCAE=", "--control-dir", str(control),
+            "--interface", "CgsKCQoBYRIECgIIARILCgkKAW4SBAoCCAE=", "--control-dir", str(control), "--trust-signal",
         ],
         env=environ(tmp_path),
         stderr=subprocess.PIPE,

@@ -373,7 +373,7 @@ def test_what_the_task_wrote_in_error_is_the_users_error(world: World) -> None:
     with pytest.raises(TaskFailed) as caught:
         world.publish({"n": INTEGER})
     assert caught.value.message == "the data set has no rows"
-    assert set(world.objects(world.meta)) == {"_receipt.json"}
+    assert set(world.objects(world.meta)) == {"_receipt.json", "partial/_receipt.json", "partial/_ERROR", "partial/n"}
     receipt = world.document("_receipt.json")
     assert receipt["published"] is False
     assert receipt["failure"]["reason"] == "TaskFailed"

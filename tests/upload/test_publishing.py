@@ -197,7 +197,7 @@ def test_what_is_not_proven_is_not_published(world: World, watcher: Says, error:
     world.wrote({"n": "1", "f": "x"})
     with pytest.raises(error):
         world.publish({"n": INTEGER, "f": FILE}, watchers=[watcher])
-    assert set(world.objects(world.meta)) == {"_receipt.json"}
+    assert set(world.objects(world.meta)) == {"_receipt.json", "partial/_receipt.json", "partial/f", "partial/n"}
     assert world.objects(world.raw) == {}
 
 

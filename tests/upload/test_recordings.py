@@ -64,7 +64,7 @@ def test_the_recorded_run_gives_the_same_objects(world: World, case: str) -> Non
         (document,) = expected["metadata"].values()
         assert written.code == document["ErrorDocument"]["code"]
         assert idl.ContainerError.Kind.Name(written.kind) == document["ErrorDocument"]["kind"]
-        assert world.objects(world.meta) == {}
+        assert not [name for name in world.objects(world.meta) if not name.startswith("partial/")]
     else:
         world.publish({}, interface=asked, target=target, write_manifest=False, write_receipt=False)
         assert set(world.objects(world.meta)) == set(expected["metadata"])

@@ -175,8 +175,8 @@ _OUTPUTS: Final = (
     Flag("exit-watcher-type", "What tells that the task ended.", metavar="NAME", default="signal"),
     Flag(
         "witnesses",
-        "Who tells how the task ended, besides the exit watcher: wrapper, marker, process, pod. Default: wrapper (where there is "
-        "a control directory) and marker.",
+        "Who tells how the task ended, besides the exit watcher: wrapper, marker, process, pod, with commas between them. "
+        "Default: wrapper (where there is a control directory) and marker.",
         metavar="LIST",
     ),
     Flag(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,22 +15,39 @@ from copilot.cli.pflag import check_choices
 from copilot.cli.values import message_of, seconds_of
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
+from copilot.core.error_document import OUTPUT_UPLOAD_FAILED
 from copilot.core.errors import BadFlag, ReadOnlyPath
 from copilot.engine.cancel import Token
 from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_outputs
 from copilot.upload.run import OutputRequest, publish_outputs
+from copilot.upload.warm import warm_up
+from copilot.upload.watchers.pod import PodSource
 from copilot.upload.watchers.registry import WatcherContext, open_watcher
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from copilot.cli.pflag import Parsed
     from copilot.cli.session import Latch, Session
+    from copilot.core.errors import CopilotError
     from copilot.core.ports import CompletionWatcher
 
 _ONE_HOUR: Final = "1h0m0s"
 
 
+class Stop:
+    """When the sidecar stops altogether: SIGINT is a person who wants that, a second SIGTERM says so as well."""
+
+    def __init__(self, latch: Latch) -> None:
+        self._latch = latch
+
+    def is_set(self) -> bool:
+        """Whether either came."""
+        return self._latch.received == signal.SIGINT or self._latch.again != 0
+
+
 class Only:
-    """The latch, for one signal alone: SIGTERM is a witness of the task's end, SIGINT is a person who wants us to stop."""
+    """The latch, for one signal alone: SIGTERM is a witness of the task's end."""
 
     def __init__(self, latch: Latch, number: int) -> None:
         self._latch = latch
@@ -63,7 +81,8 @@ def run(session: Session, parsed: Parsed) -> int:
         sys.stdout.write("".join(f"{line}\n" for line in plan.lines()))
         return 0
     start, watchers = _watchers(session, parsed, request.directory)
-    cancel = Token(session.clock, latch=Only(session.latch, signal.SIGINT), why="interrupted")
+    cancel = Token(session.clock, latch=Stop(session.latch), why="we were told to give up at once")
+    warm_up(session.stores, request.target.outputs_uri, log=session.log)
     ended = publish_outputs(
         request,
         transfer=session.transfer,
@@ -72,6 +91,7 @@ def run(session: Session, parsed: Parsed) -> int:
         log=session.log,
         cancel=cancel,
         start=start,
+        told=lambda error: tell(session, error, request.target.output_prefix),
     )
     if parsed.last("json") == "true" and ended.published is not None:
         facts = {
@@ -82,6 +102,11 @@ def run(session: Session, parsed: Parsed) -> int:
         }
         sys.stdout.write(json.dumps(facts) + "\n")
     return 0
+
+
+def tell(session: Session, error: CopilotError, prefix: str) -> None:
+    """The reason goes first: it is small, and what the task left may be much."""
+    session.tell_store(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
 
 
 def _check_armed(session: Session) -> None:
@@ -115,20 +140,51 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         mode=UploadMode(parsed.last("upload-mode") or UploadMode.ON_EXIT),
         timeout_s=seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout"),
         start_timeout_s=seconds_of(parsed.last("start-timeout") or "0", "--start-timeout"),
-        trust_signal=flag(parsed.last("trust-signal", "true"), "--trust-signal"),
+        trust_signal=flag(parsed.last("trust-signal", "true" if settings.drop_in else "false"), "--trust-signal"),
         write_manifest=parsed.last("no-manifest") != "true",
         write_receipt=parsed.last("no-receipt") != "true",
+        keep_partial=parsed.last("no-partial") != "true",
     )
 
 
 def _watchers(session: Session, parsed: Parsed, directory: Path) -> tuple[CompletionWatcher | None, list[CompletionWatcher]]:
     """The start watcher, or None where there is nothing to wait for, and those of the end."""
-    context = WatcherContext(directory, session.clock, session.log, latch=Only(session.latch, signal.SIGTERM))
+    settings = session.configuration
+    context = WatcherContext(
+        directory,
+        session.clock,
+        session.log,
+        latch=Only(session.latch, signal.SIGTERM),
+        control_dir=settings.control_dir,
+        pod=pod_source(settings.environ),
+        process_name=parsed.last("task-process"),
+    )
     start_name = parsed.last("start-watcher-type") or "signal"
     exit_name = parsed.last("exit-watcher-type") or start_name
     start = open_watcher(start_name, context, flag="--start-watcher-type")
-    watchers = [open_watcher(exit_name, context)]
-    if not session.configuration.drop_in and exit_name == "signal":
-        watchers.append(open_watcher("marker", context))
+    names = [exit_name]
+    if parsed.last("witnesses"):
+        names += [name.strip() for name in parsed.last("witnesses").split(",") if name.strip()]
+    elif exit_name == "signal":
+        names += ["wrapper"] if settings.control_dir is not None else []
+        # Flyte's own tasks write no _SUCCESS; where one lies there all the same, it counts at the end, as ever.
+        names += [] if settings.drop_in else ["marker"]
+    watchers = [open_watcher(name, context, flag="--witnesses") for name in dict.fromkeys(names)]
     # By default both wait for the same signal, the one that ends the task: there is nothing to wait for before.
     return (None if start_name in {exit_name, "noop"} else start), watchers
+
+
+def pod_source(environ: Mapping[str, str]) -> PodSource | None:
+    """Where our own pod is looked up; None where there is no Kubernetes API. Inside a pod the host's name is the pod's."""
+    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
+    in_cluster = f"https://{f'[{host}]' if ':' in host else host}:{port}" if host else ""
+    api, name = environ.get("COPILOT_KUBERNETES_API") or in_cluster, environ.get("COPILOT_POD_NAME") or environ.get("HOSTNAME")
+    if not api or not name:
+        return None
+    own = PodSource(api, name)
+    return replace(
+        own,
+        namespace=environ.get("COPILOT_POD_NAMESPACE", ""),
+        container=environ.get("COPILOT_MAIN_CONTAINER", ""),
+        token_file=environ.get("COPILOT_KUBERNETES_TOKEN_FILE", own.token_file),
+    )

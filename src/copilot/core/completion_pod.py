@@ -1,8 +1,8 @@
 """A pod's status, as the Kubernetes API shows it → what the pod witness saw. Pure.
 
 Facts measured on Kubernetes 1.32: main's state is in the API before a native sidecar gets SIGTERM; a pod that was deleted or
-evicted and whose task obeyed ends ``Succeeded`` with exit code 0, so ``deletionTimestamp`` and the ``DisruptionTarget`` condition
-count before the exit code. They do not count where the task had ended by itself before anybody asked for the pod's end.
+evicted and whose task obeyed ends ``Succeeded`` with exit code 0, so ``deletionTimestamp`` and ``DisruptionTarget`` count
+before the exit code. They do not count where the task had ended by itself before anybody asked for the pod's end.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ def receipt_document(
     totals: Totals,
     timings: Mapping[str, float],
     failure: Mapping[str, str] | None = None,
+    partial: Mapping[str, object] | None = None,
 ) -> bytes:
     """``_receipt.json``: how the task and the work ended.
 
@@ -68,6 +69,7 @@ def receipt_document(
         totals: what moved.
         timings: seconds of each step, by name.
         failure: ``reason``, ``message`` and ``hint`` of what went wrong.
+        partial: where what the task left is kept, when it is not published.
     """
     fields: dict[str, object] = {
         "format": RECEIPT_FORMAT,
@@ -79,6 +81,8 @@ def receipt_document(
     }
     if failure:
         fields["failure"] = dict(failure)
+    if partial:
+        fields["partial"] = dict(partial)
     return (json.dumps(fields, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "replace")
 
 

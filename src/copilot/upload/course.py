@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from copilot.core.completion import Verdict
     from copilot.core.ports import CancelToken, Clock, Log
     from copilot.engine.transfer import Transfer
+    from copilot.upload.partial import Kept
     from copilot.upload.plan import OutputTarget
 
 _RECEIPT_TIMEOUT_S: Final = 15.0
@@ -33,6 +34,7 @@ class Course:
     verdict: Verdict | None = None
     totals: Totals = field(default_factory=Totals)
     timings: dict[str, float] = field(default_factory=dict)
+    partial: Kept | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -66,8 +68,9 @@ def leave_receipt(
     log: Log,
     cancel: CancelToken,
     error: CopilotError | None = None,
+    beside: bool = True,
 ) -> None:
-    """Writes ``_receipt.json`` if it can: an end is never worse for the lack of it."""
+    """Writes ``_receipt.json`` if it can, ``beside`` outputs.pb and into ``partial/``: no end is worse for the lack of it."""
     # A store that cannot be reached would only be waited for once more, and who was told to stop should.
     if error is not None and (error.transient or isinstance(error, Interrupted)):
         return
@@ -80,10 +83,15 @@ def leave_receipt(
         totals=course.totals,
         timings=course.timings,
         failure=failure,
+        partial=None if course.partial is None else course.partial.fields(),
     )
-    uri = join(target.output_prefix, podfiles.RECEIPT)
-    try:
-        token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
-        transfer.write(uri, document, token)
-    except CopilotError as no:
-        log.event("receipt.failed", level="warning", uri=redact(uri), reason=no.reason, error=no.message)
+    token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
+    places = [target.output_prefix] if beside else []
+    if course.partial is not None and course.partial.objects:
+        places.append(course.partial.uri)
+    for place in places:
+        uri = join(place, podfiles.RECEIPT)
+        try:
+            transfer.write(uri, document, token)
+        except CopilotError as no:
+            log.event("receipt.failed", level="warning", uri=redact(uri), reason=no.reason, error=no.message)

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copilot.core.completion import Saw, judge
-from copilot.core.errors import CopilotError, InternalError
+from copilot.core.errors import CopilotError, InternalError, OutputError, TaskError
 from copilot.core.uri import redact
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.cancel import Token
 from copilot.engine.verify import verify
 from copilot.upload.course import Course, leave_receipt
 from copilot.upload.markers import look_for_marker, task_error
+from copilot.upload.partial import keep_partial
 from copilot.upload.plan import (
     DEFAULT_MAX_LITERAL_BYTES,
     Offloaded,
@@ -30,7 +31,7 @@ from copilot.upload.waiting import await_completion, await_start
 from copilot.upload.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from copilot.core import idl
     from copilot.core.completion import Verdict
@@ -55,6 +56,7 @@ class OutputRequest:
         trust_signal: SIGTERM with every declared output readable publishes, unless a witness says otherwise.
         write_manifest: put ``_manifest.json`` beside ``outputs.pb``.
         write_receipt: put ``_receipt.json`` there, however it ends.
+        keep_partial: put what the task left under ``partial/`` when it is not published.
         scratch: where a temporary file may be written; None for the system's own place.
     """
 
@@ -68,6 +70,7 @@ class OutputRequest:
     trust_signal: bool = False
     write_manifest: bool = True
     write_receipt: bool = True
+    keep_partial: bool = True
     scratch: Path | None = None
 
 
@@ -97,6 +100,7 @@ def publish_outputs(
     log: Log,
     cancel: CancelToken,
     start: CompletionWatcher | None = None,
+    told: Callable[[CopilotError], None] | None = None,
 ) -> OutputsPublished:
     """Waits until the task has ended, and publishes its outputs if it succeeded.
 
@@ -110,6 +114,7 @@ def publish_outputs(
         log: hears ``task.ended``, ``outputs.planned``, ``outputs.published``.
         cancel: when to stop altogether. A SIGTERM that is a watcher's evidence must not end this token.
         start: waited for first; None does not wait.
+        told: called with what went wrong before what the task left is kept: the reason is small, and comes first.
 
     Raises:
         TaskError: the task failed (``_ERROR``, an exit code), was ended by its surroundings, or nobody can say.
@@ -129,12 +134,36 @@ def publish_outputs(
         budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
         plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget)
     except CopilotError as error:
-        if request.write_receipt:
-            leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel, error=error)
+        _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told)
+        leave_receipt(
+            request.target, course, transfer=transfer, log=log, cancel=cancel, error=error, beside=request.write_receipt
+        )
         raise
     if request.write_receipt:
         leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel)
     return OutputsPublished(published, plan, course.verdict, course.totals)
+
+
+def _keep(
+    request: OutputRequest,
+    course: Course,
+    error: CopilotError,
+    *,
+    transfer: Transfer,
+    log: Log,
+    cancel: CancelToken,
+    told: Callable[[CopilotError], None] | None,
+) -> None:
+    """What the task left, where it is not published because of the task itself: a store that failed would fail again."""
+    if not isinstance(error, TaskError | OutputError) or request.mode is UploadMode.NONE or not request.keep_partial:
+        return
+    if told is not None:
+        told(error)
+    budget = Token(course.clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
+    with course.step("partial"):
+        course.partial = keep_partial(
+            request.directory, request.target.output_prefix, transfer=transfer, log=log, cancel=budget
+        )
 
 
 def _verdict(
