@@ -19,6 +19,7 @@ from copilot.control_plane import report_endpoint, signing
 from copilot.control_plane.api.actions_service import ActionsService
 from copilot.control_plane.api.answers import Around
 from copilot.control_plane.api.cluster_service import ClusterService
+from copilot.control_plane.api.codecs import CODECS
 from copilot.control_plane.api.data_proxy_service import DataProxyService
 from copilot.control_plane.api.identity_service import AuthMetadataService, IdentityService
 from copilot.control_plane.api.project_service import ProjectService
@@ -139,6 +140,8 @@ def _services(office: Office, authenticate: Authenticate) -> dict[str, App]:
     apps: dict[str, App] = {}
     for application, protocol, service in parts:
         app = application(_Served(service, protocol), interceptors=[around], read_max_bytes=most)
+        # The applications take no codecs of their own by their constructor, although their base class does.
+        app._codecs = CODECS  # noqa: SLF001
         apps[app.path] = app
     return apps
 

@@ -102,7 +102,9 @@ class Keeper:
             self.pod = await self._office.executor.get(record.attempt.pod_name)
         if await self._look(record, hinted=hinted):
             return False
-        await wakeup.wait(self._patience(record))
+        if not await wakeup.wait(self._patience(record)):
+            # Nobody said anything for a while: look for oneself, in case something was missed.
+            self.pod = None
         return False
 
     # --- making the pod ---------------------------------------------------------------------------------------------
@@ -124,7 +126,8 @@ class Keeper:
             notes = list(built.warnings) + self._office.executor_notes(built.manifest)
         else:
             notes = []
-        self.pod = found
+        # What the watch has said meanwhile is newer than the answer to our own request.
+        self.pod = self.pod or found
         now = self._office.clock.now_s()
 
         def made(unit: Unit) -> None:

@@ -127,9 +127,11 @@ class FakePods:
             self.secrets[name] = secrets
             self.created.append(name)
             self._tell("ADDED", pod)
+            made = copy.deepcopy(pod)
+        # As on a cluster, the answer is the pod as it was made, whatever has become of it by now.
         if self.on_create is not None:
             self.on_create(name)
-        return self.get(pod["metadata"].get("namespace", ""), name)
+        return made
 
     def get(self, namespace: str, name: str) -> Mapping[str, object]:
         """See the port."""
