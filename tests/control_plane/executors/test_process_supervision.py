@@ -75,15 +75,8 @@ def log(executor: ProcessExecutor, pod: Pod, of: str = "main") -> str:
 
 
 def supervisor(root: Path, name: str) -> int:
-    """The supervisor's process, found by the pod's directory on its command line."""
-    for each in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            words = each.read_bytes()
-        except OSError:
-            continue
-        if b"supervisor" in words and f"/{SPACE}/{name}".encode() in words and str(root).encode() in words:
-            return int(each.parent.name)
-    raise AssertionError("no supervisor")
+    """The process that looks after the pod."""
+    return int((root / "pods" / SPACE / name / "lock").read_text())
 
 
 # --- a server that dies ---------------------------------------------------------------------------------------------
@@ -156,6 +149,14 @@ def test_a_machine_that_goes_down_ends_its_pods_in_order(root: Path, executor: P
     done = until(executor, name, over)
     condition = done["status"]["conditions"][0]
     assert (condition["type"], condition["reason"]) == ("DisruptionTarget", "TerminationByKubelet")
+
+
+def test_supervisors_come_from_another_nursery_when_one_died(executor: ProcessExecutor) -> None:
+    nursery = executor._nursery
+    assert nursery is not None
+    nursery.kill()
+    nursery.wait()
+    assert phase(run(executor, container("main", "true"))) == "Succeeded"
 
 
 # --- isolation ------------------------------------------------------------------------------------------------------

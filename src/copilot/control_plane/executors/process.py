@@ -11,6 +11,7 @@ import os
 import queue
 import select
 import shutil
+import subprocess
 import sys
 import threading
 import time
@@ -35,8 +36,7 @@ LOOK_AROUND_S: Final = 2.0
 _STARTING_S: Final = 10.0
 _FOLLOW_S: Final = 0.05
 _PROGRAM: Final = (
-    "import sys; sys.path.insert(0, {source!r}); "
-    "from copilot.control_plane.executors.processes.supervisor import main; sys.exit(main())"
+    "import sys; sys.path.insert(0, {source!r}); from copilot.control_plane.executors.processes.nursery import main; main()"
 )
 
 Pod = Mapping[str, Any]
@@ -72,13 +72,14 @@ class ProcessExecutor(PodApi):
         self._lock = threading.RLock()
         self._seen: dict[tuple[str, str], Pod] = {}
         self._watchers: dict[str, list[queue.SimpleQueue[Event]]] = {}
-        self._supervisors: dict[tuple[str, str], int] = {}
+        self._nursery: subprocess.Popen[bytes] | None = None
         self._born: dict[tuple[str, str], float] = {}
         self._listeners = Listeners(self._root / "listeners")
         self._pipe_name = uuid.uuid4().hex
         self._pipe = self._listeners.open(self._pipe_name)
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC)
         self._closed = False
+        self._nursery = self._new_nursery()
         self._look_around()
         self._thread = threading.Thread(target=self._listen, name="process-executor", daemon=True)
         self._thread.start()
@@ -90,6 +91,9 @@ class ProcessExecutor(PodApi):
         self._closed = True
         os.write(self._waker, b"\0")
         self._thread.join()
+        if self._nursery is not None and self._nursery.stdin is not None:
+            self._nursery.stdin.close()
+            self._nursery.wait()
         self._listeners.close(self._pipe_name)
         for descriptor in (self._pipe, self._woken, self._waker):
             os.close(descriptor)
@@ -244,27 +248,30 @@ class ProcessExecutor(PodApi):
             "base_env": self._base_env,
             "limits": self._limits,
         }
-        program = _PROGRAM.format(source=str(Path(copilot.__file__).parent.parent))
-        key = (pod["metadata"]["namespace"], pod["metadata"]["name"])
-        words = [sys.executable, "-I", "-S", "-c", program, json.dumps(told)]
-        log = (os.POSIX_SPAWN_OPEN, 1, str(place / "supervisor.log"), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        files = [(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0), log, (os.POSIX_SPAWN_DUP2, 1, 2)]
         with self._lock:
-            self._supervisors[key] = os.posix_spawn(
-                words[0], words, {"PATH": self._base_env["PATH"]}, file_actions=files, setsid=True
-            )
-            self._born[key] = time.monotonic()
+            self._born[(pod["metadata"]["namespace"], pod["metadata"]["name"])] = time.monotonic()
+            self._ask_nursery(json.dumps(told).encode() + b"\n")
 
-    def _supervisor_lives(self, key: tuple[str, str]) -> bool:
-        """The child that looks after this pod lives; one that ended is reaped. Pods of an earlier server have none."""
-        pid = self._supervisors.get(key)
-        if pid is None:
-            return False
-        with contextlib.suppress(ChildProcessError):
-            if os.waitpid(pid, os.WNOHANG) == (0, 0):
-                return True
-        del self._supervisors[key]
-        return False
+    def _ask_nursery(self, line: bytes) -> None:
+        """One more supervisor. A nursery that died is replaced."""
+        for again in (False, True):
+            if self._nursery is None or again:
+                self._nursery = self._new_nursery()
+            pipe = self._nursery.stdin
+            with contextlib.suppress(BrokenPipeError):
+                if pipe is not None:
+                    pipe.write(line)
+                    return
+
+    def _new_nursery(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _PROGRAM.format(source=str(Path(copilot.__file__).parent.parent))],
+            stdin=subprocess.PIPE,
+            bufsize=0,
+            env={"PATH": self._base_env["PATH"]},
+            cwd="/",
+            start_new_session=True,
+        )
 
     def _listen(self) -> None:
         rest, next_look = b"", time.monotonic() + LOOK_AROUND_S
@@ -291,7 +298,6 @@ class ProcessExecutor(PodApi):
         with self._lock:
             pod = record.read()
             if pod is not None and pod["status"].get("phase") in TERMINAL:
-                self._supervisor_lives(key)
                 if pod["metadata"].get("deletionTimestamp") and not pod["metadata"].get("finalizers"):
                     self._remove(key, record, pod)
                     return
@@ -309,7 +315,7 @@ class ProcessExecutor(PodApi):
 
     def _check_supervisor(self, key: tuple[str, str], record: PodRecord, pod: Pod) -> None:
         young = time.monotonic() - self._born.get(key, -_STARTING_S) < _STARTING_S
-        if (self._supervisor_lives(key) and young) or record.supervised():
+        if young or record.supervised():
             return
         if not (record.directory / "status.json").exists():
             self._supervise(record.directory, pod)

@@ -50,7 +50,7 @@ class ProbeState:
 
 @dataclass(slots=True)
 class ContainerState:
-    """One container. ``attempt`` is its restart count; ``eager_s`` how often its startup probe is run, if oftener than asked."""
+    """One container. ``attempt`` is its restart count; ``eager_s`` how often its startup probe is run if oftener."""
 
     spec: ContainerSpec
     eager_s: float | None = None

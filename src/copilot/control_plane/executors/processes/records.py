@@ -89,6 +89,15 @@ class PodRecord:
             return None
         return descriptor
 
+    def hold(self) -> bool:
+        """Takes the lock for as long as this process lives, and writes its id into it; False where another has it."""
+        descriptor = self.lock()
+        if descriptor is None:
+            return False
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, str(os.getpid()).encode())
+        return True
+
     def supervised(self) -> bool:
         """A supervisor lives."""
         try:

@@ -18,7 +18,6 @@ from copilot.control_plane.executors.processes.log_files import log_tail
 from copilot.control_plane.executors.processes.machine import Action, PodMachine, RunProbe, Signal, Start
 from copilot.control_plane.executors.processes.memory_cgroup import MemoryCgroup, make_memory_cgroup
 from copilot.control_plane.executors.processes.mounts import Mount, container_mounts
-from copilot.control_plane.executors.processes.network_probes import network_probe
 from copilot.control_plane.executors.processes.quantities import quantity_bytes
 from copilot.control_plane.executors.processes.spec import PodSpec
 from copilot.control_plane.executors.processes.status import StatusStyle, pod_status
@@ -191,6 +190,8 @@ class PodRunner:
         if "exec" not in probe.handler:
 
             def ask() -> None:
+                from copilot.control_plane.executors.processes.network_probes import network_probe  # noqa: PLC0415  20 ms
+
                 passed = network_probe(probe.handler, probe.timeout_s)
                 self._loop.call_soon(lambda: answered(passed=passed))
 

@@ -10,15 +10,17 @@ import contextlib
 import json
 import os
 import signal
-import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.executors.processes.expansion import ObjectData, object_data
 from copilot.control_plane.executors.processes.loop import Loop
 from copilot.control_plane.executors.processes.records import Listeners, PodRecord
 from copilot.control_plane.executors.processes.runner import NodeSettings, PodRunner
 from copilot.control_plane.executors.processes.sandbox import Sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 EAGER_S: Final = 0.03
 SHUTDOWN: Final = ("TerminationByKubelet", "Pod was terminated in response to imminent node shutdown.")
@@ -28,7 +30,7 @@ def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path
     """Runs the pod in ``directory`` to its end. 0, or 1 where another supervisor has it or it is gone."""
     record = PodRecord(directory)
     pod = record.read()
-    if pod is None or record.lock() is None:
+    if pod is None or not record.hold():
         return 1
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     listeners, loop = Listeners(root / "listeners"), Loop()
@@ -77,13 +79,12 @@ def _data(objects: Path) -> ObjectData:
     return lambda kind, name: known.get((kind, name))
 
 
-def main() -> int:
-    """``argv[1]`` is a JSON object: directory, root, objects, sandbox, base_env, limits."""
+def supervise_as_told(told: Mapping[str, Any]) -> int:
+    """``supervise`` for a new process: ``told`` has directory, root, objects, sandbox, base_env, limits."""
     for ignored in (signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     os.umask(0o022)
     os.chdir("/")
-    told = json.loads(sys.argv[1])
     settings = NodeSettings(
         sandbox=Sandbox(*told["sandbox"]), base_env=told["base_env"], limits=told["limits"], eager_s=EAGER_S
     )
