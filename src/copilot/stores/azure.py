@@ -7,12 +7,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from time import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from copilot.core.errors import BadConfig
+from copilot.stores.azure_blocks import AzureBlocks
+from copilot.stores.azure_sas import container_sas
 from copilot.stores.object_store import Bucket, ObjectStore
 from copilot.stores.s3 import NO_RETRIES, checked_endpoint, client_options
+from copilot.stores.signed_requests import EXPIRES_S, Sign, Signed, SignedRequests
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,9 +64,47 @@ def open_azure(uri: Uri, settings: AzureSettings, process: StoreSettings) -> Obj
                 f"The settings of {name} cannot be used", op="open", subject=name, hint="Check the account's key or identity."
             ) from error
 
+    def multiparts(store: ObjectStore) -> AzureBlocks:
+        sign = _signer(store, config, account, container)
+        requests = SignedRequests(sign, endpoint=account.endpoint, bucket=name, process=process)
+
+        # A user's delegation is signed for one blob and cannot list; Azure frees forgotten blocks by itself after a week.
+        lists = any(name in config for name in ("account_key", "sas_key"))
+        return AzureBlocks(requests, store.list if lists else None)
+
     return ObjectStore(
-        Bucket(uri=name, host=urlsplit(account.endpoint).hostname or "", handle=build(), rooted=build, whole=build)
+        Bucket(
+            uri=name,
+            host=urlsplit(account.endpoint).hostname or "",
+            handle=build(),
+            rooted=build,
+            whole=build,
+            multiparts=multiparts,
+        )
     )
+
+
+def _signer(store: ObjectStore, config: Mapping[str, Any], account: Account, container: str) -> Sign:
+    """A signature for each request: the token that was given, one made from the account's key, or a user's delegation."""
+    held: dict[tuple[str, str], tuple[float, str]] = {}
+
+    def query_of(method: str, key: str) -> str:
+        if "sas_key" in config:
+            return str(config["sas_key"])
+        if "account_key" in config:
+            return container_sas(account.name, config["account_key"], container, now_s=time(), expires_s=EXPIRES_S)
+        if config.get("skip_signature"):
+            return ""
+        return urlsplit(store.sign(store.bucket.handle, method, key, EXPIRES_S)).query
+
+    def sign(method: str, key: str, query: str) -> Signed:
+        began_s, token = held.get((method, key), (0.0, ""))
+        if time() - began_s > EXPIRES_S / 2:
+            held.clear()
+            held[method, key] = began_s, token = time(), query_of(method, key)
+        return Signed(f"{account.endpoint}/{container}/{quote(key, safe='/-._~')}?{query}{'&' if token else ''}{token}")
+
+    return sign
 
 
 def find_account(uri: Uri, settings: AzureSettings, process: StoreSettings, connection: Mapping[str, str]) -> Account:

@@ -6,11 +6,14 @@ import json
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from copilot.core.errors import BadConfig, BadCredentials, MissingExtra
+from copilot.stores.gcs_token import tokens_for
 from copilot.stores.object_store import Bucket, Identity, ObjectStore
 from copilot.stores.s3 import NO_RETRIES, checked_endpoint, client_options
+from copilot.stores.s3_multipart import S3Multiparts
+from copilot.stores.signed_requests import Signed, SignedRequests
 
 if TYPE_CHECKING:
     from obstore.store import GCSCredential
@@ -64,8 +67,26 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
                 hint="Check the service account's key file and the options of the store.",
             ) from error
 
+    def multiparts(store: ObjectStore) -> S3Multiparts:
+        tokens = None if anonymous else tokens_for(settings, process, identity)
+
+        def sign(method: str, key: str, query: str) -> Signed:
+            del method  # a token is good for every request
+            where = f"{endpoint}/{uri.authority}{'/' if key else ''}{quote(key, safe='/-._~')}?{query}"
+            return Signed(where, tokens.header() if tokens is not None else {})
+
+        requests = SignedRequests(sign, endpoint=endpoint, bucket=name, process=process)
+        return S3Multiparts(requests, store.head, {"x-goog-if-generation-match": "0"})
+
     return ObjectStore(
-        Bucket(uri=name, host=urlsplit(endpoint).hostname or "", handle=build(), rooted=build, identity=identity)
+        Bucket(
+            uri=name,
+            host=urlsplit(endpoint).hostname or "",
+            handle=build(),
+            rooted=build,
+            identity=identity,
+            multiparts=multiparts,
+        )
     )
 
 

@@ -13,7 +13,7 @@ from email.utils import mktime_tz, parsedate_tz
 from http import HTTPStatus
 from time import time
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 import urllib3
 from urllib3 import exceptions as failures
@@ -187,7 +187,7 @@ class HttpStore:
         try:
             yield
         except failures.HTTPError as error:
-            raise _classified(error, op, name) from error
+            raise classified_failure(error, op, name) from error
 
     def _refused(self, response: urllib3.BaseHTTPResponse, key: str, op: str) -> StoreError:
         return of_status(response.status, op, self._name(key), retry_after_s=_retry_after(response))
@@ -211,23 +211,29 @@ def _pool(scheme: str, host: str, headers: Mapping[str, str], settings: HttpSett
     retries = urllib3.Retry(
         total=None, connect=0, read=0, status=0, other=0, redirect=settings.max_redirects, respect_retry_after_header=False
     )
-    options: dict[str, Any] = {
-        "maxsize": process.max_connections,
-        "retries": retries,
-        "timeout": urllib3.Timeout(connect=process.connect_timeout_s, read=process.read_timeout_s),
-        "cert_reqs": "CERT_REQUIRED" if settings.verify_tls else "CERT_NONE",
-    }
-    proxy = proxy_for(scheme, host, process.environ)
-    manager: urllib3.PoolManager
-    if proxy is not None:
-        manager = urllib3.ProxyManager(proxy.url, proxy_headers=dict(proxy.headers), **options)
-    else:
-        manager = urllib3.PoolManager(**options)
+    manager = pool_manager(f"{scheme}://{host}", process, retries=retries, verify_tls=settings.verify_tls)
 
     def ask(method: str, url: str, more: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         return manager.request(method, url, headers={**headers, **more}, preload_content=False, decode_content=False)
 
     return ask
+
+
+def pool_manager(
+    endpoint: str, process: StoreSettings, *, retries: urllib3.Retry | bool, verify_tls: bool = True
+) -> urllib3.PoolManager:
+    """Connections to ``endpoint``, through a proxy where the environment names one."""
+    options: dict[str, Any] = {
+        "maxsize": process.max_connections,
+        "retries": retries,
+        "timeout": urllib3.Timeout(connect=process.connect_timeout_s, read=process.read_timeout_s),
+        "cert_reqs": "CERT_REQUIRED" if verify_tls else "CERT_NONE",
+    }
+    url = urlsplit(endpoint)
+    proxy = proxy_for(url.scheme, url.netloc, process.environ)
+    if proxy is not None:
+        return urllib3.ProxyManager(proxy.url, proxy_headers=dict(proxy.headers), **options)
+    return urllib3.PoolManager(**options)
 
 
 def _info(key: str, response: urllib3.BaseHTTPResponse) -> ObjectInfo:
@@ -302,7 +308,8 @@ def of_status(status: int, op: str, name: str, *, retry_after_s: float | None = 
     return BadStoreRequest(at, op=op, subject=name, hint="Only an answer of 200 is data: check the URL.")
 
 
-def _classified(error: failures.HTTPError, op: str, name: str) -> StoreError:
+def classified_failure(error: failures.HTTPError, op: str, name: str) -> StoreError:
+    """The error for a request without an answer, or with half of one."""
     reason: BaseException | None = error
     if isinstance(error, failures.MaxRetryError) and error.reason is not None:
         reason = error.reason

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Protocol
 
 from copilot.core.errors import (
     AccessDenied,
@@ -44,6 +45,23 @@ MAX_CREATE_BYTES = 256 * 1024 * 1024
 Lister = Callable[[str], Iterator[ObjectInfo]]
 
 
+class Multiparts(Protocol):
+    """The uploads of one bucket that outlive a process, in its cloud's own protocol."""
+
+    @property
+    def min_part_bytes(self) -> int:
+        """Smallest part but the last."""
+        ...
+
+    def open(self, key: str, upload_id: str | None) -> MultipartUpload:
+        """A new one, or the one with that id."""
+        ...
+
+    def pending(self, prefix: str) -> Iterator[tuple[str, str]]:
+        """``(key, upload_id)`` of the unfinished ones."""
+        ...
+
+
 class Identity:
     """A source of credentials that keeps its own error: obstore only says that there was one."""
 
@@ -73,6 +91,7 @@ class Bucket:
         checked: like ``handle``, with the store checking what it gets (only where that costs extra), or None.
         rooted: obstore's object with a key, percent-encoded, as its root: how keys are reached that its paths cannot spell.
         whole: obstore's object whose root is exactly the key given, any key, not encoded; None where ``rooted`` must do.
+        multiparts: re-attachable uploads, or None where there are none.
         identity: where obstore gets credentials from, if it is not obstore's own chain.
         lister: lists keys verbatim in the store's own protocol, or None to list through obstore.
     """
@@ -85,6 +104,7 @@ class Bucket:
     lister: Callable[[ObjectStore], Lister] | None = None
     whole: Callable[[str], Handle] | None = None
     identity: Identity | None = None
+    multiparts: Callable[[ObjectStore], Multiparts] | None = None
 
 
 class ObjectStore:
@@ -94,8 +114,9 @@ class ObjectStore:
         import obstore  # noqa: PLC0415 - 40 ms, only when a bucket is opened
         import obstore.exceptions  # noqa: PLC0415
 
-        self.capabilities = Capabilities()
         self.bucket = bucket
+        self._multiparts = bucket.multiparts(self) if bucket.multiparts else None
+        self.capabilities = Capabilities(min_part_bytes=self._multiparts.min_part_bytes if self._multiparts else None)
         self._obstore: Any = obstore
         self._lister = bucket.lister(self) if bucket.lister else self._list_through_obstore
         self._bucket_seen = False
@@ -158,15 +179,20 @@ class ObjectStore:
         return ObjectInfo(key, size, result["e_tag"], _version(result))
 
     def multipart(self, key: str, upload_id: str | None = None) -> MultipartUpload:
-        """See the port: obstore shows no upload ids."""
-        del upload_id
-        name = self._name(key)
-        raise Unsupported(f"An upload of {name} cannot be gone on with by another process", op="put", subject=name)
+        """See the port."""
+        if self._multiparts is None or _dotted(key):
+            name = self._name(key)
+            raise Unsupported(f"An upload of {name} cannot be gone on with by another process", op="put", subject=name)
+        return self._multiparts.open(key, upload_id)
 
     def pending_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """See the port."""
-        del prefix
-        return iter(())
+        return self._multiparts.pending(as_prefix(prefix)) if self._multiparts else iter(())
+
+    def sign(self, handle: Handle, method: str, path: str, expires_s: float) -> str:
+        """A URL that is good for one request of ours. Raises ``StoreError`` when there is nothing to sign with."""
+        with self.errors("sign", path):
+            return str(self._obstore.sign(handle, method, path, timedelta(seconds=expires_s)))
 
     def read_rooted(self, root: str) -> bytes:
         """A document of the store's own protocol, asked for with obstore's signature: ``root`` follows the bucket, encoded."""

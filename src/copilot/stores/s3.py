@@ -6,11 +6,13 @@ from collections.abc import Callable
 from datetime import timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 from copilot.core.errors import BadConfig
 from copilot.stores.object_store import Bucket, Identity, ObjectStore
 from copilot.stores.s3_listing import s3_lister
+from copilot.stores.s3_multipart import S3Multiparts
+from copilot.stores.signed_requests import EXPIRES_S, Signed, SignedRequests
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig, S3Credential
@@ -61,9 +63,24 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
                 hint="Check the endpoint and the options of the store.",
             ) from error
 
+    def multiparts(store: ObjectStore) -> S3Multiparts:
+        def sign(method: str, key: str, query: str) -> Signed:
+            # The last parameter swallows the "/" that obstore puts behind every root; S3 ignores it, its own clients send it.
+            root = f"{'/' if key else ''}{quote(key, safe='/-._~')}?{query}&x-id="
+            if not settings.anonymous:
+                return Signed(store.sign(build(root), method, "", EXPIRES_S))
+            where = _root(endpoint, uri.authority, root, path_style=settings.path_style is not False)
+            bucket = "" if where["virtual_hosted_style_request"] else f"/{where['bucket']}"
+            return Signed(f"{where['aws_endpoint_url_s3']}{bucket}")
+
+        name = f"{uri.scheme}://{uri.authority}"
+        requests = SignedRequests(sign, endpoint=endpoint, bucket=name, process=process, verify_tls=settings.verify_tls)
+        return S3Multiparts(requests, store.head, {"If-None-Match": "*"})
+
     return ObjectStore(
         Bucket(
             uri=f"{uri.scheme}://{uri.authority}",
+            multiparts=multiparts,
             host=urlsplit(endpoint).hostname or "",
             handle=build(),
             checked=cache(lambda: build(unsigned_payload=False, checksum_algorithm="SHA256")),

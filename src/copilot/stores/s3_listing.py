@@ -13,11 +13,13 @@ from urllib.parse import quote, unquote_plus
 
 from copilot.core.errors import ServerFault
 from copilot.core.ports import ObjectInfo
+from copilot.stores.xml_entries import read_entries
 
 if TYPE_CHECKING:
     from copilot.stores.object_store import Lister, ObjectStore
 
 PAGE = 1000
+_ROOT = frozenset({"ListBucketResult"})
 
 
 def s3_lister(store: ObjectStore) -> Lister:
@@ -47,47 +49,17 @@ class Page:
     next_token: str | None = None
 
 
-def parse_page(document: bytes, subject: str) -> Page:  # noqa: C901 - expat wants its three callbacks around one state
+def parse_page(document: bytes, subject: str) -> Page:
     """Reads ``ListBucketResult``.
 
     Raises:
         ServerFault: it is no such document.
     """
-    from xml.parsers import expat  # noqa: PLC0415 - only for listings; expat itself refuses entity bombs
-
-    page = Page()
-    path: list[str] = []
-    text: list[str] = []
-    entry: dict[str, str] = {}
-    top: dict[str, str] = {}
-
-    def begin(name: str, _: dict[str, str]) -> None:
-        if not path and name != "ListBucketResult":
-            msg = f"a document of another kind: {name}"
-            raise ValueError(msg)
-        path.append(name)
-        text.clear()
-        if name == "Contents":
-            entry.clear()
-
-    def finish(name: str) -> None:
-        path.pop()
-        if path[1:] == ["Contents"]:
-            entry[name] = "".join(text)
-        elif name == "Contents":
-            page.objects.append(_object(entry, encoded=top.get("EncodingType", "url") == "url"))
-        elif len(path) == 1:
-            top[name] = "".join(text)
-        text.clear()
-
-    parser = expat.ParserCreate()
-    parser.buffer_text = True
-    parser.StartElementHandler = begin
-    parser.EndElementHandler = finish
-    parser.CharacterDataHandler = text.append
     try:
-        parser.Parse(document, True)  # noqa: FBT003 - expat's own signature
-    except (expat.ExpatError, KeyError, ValueError) as error:
+        top, entries = read_entries(document, _ROOT, "Contents")
+        encoded = top.get("EncodingType", "url") == "url"
+        page = Page([_object(entry, encoded=encoded) for entry in entries])
+    except (KeyError, ValueError) as error:
         raise ServerFault(f"The listing of {subject} is no listing", op="list", subject=subject) from error
     if top.get("IsTruncated") == "true":
         page.next_token = top.get("NextContinuationToken") or None

@@ -6,6 +6,7 @@ As documented at https://cloud.google.com/storage/docs/xml-api/reference-methods
 
 from __future__ import annotations
 
+import hashlib
 import json
 import secrets
 import threading
@@ -25,6 +26,7 @@ _HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-ali
 def xml_api(backend: str) -> Iterator[str]:  # noqa: C901 - a small class in a closure
     """Listens in front of ``backend`` and gives its own URL."""
     uploads: dict[str, dict[int, bytes]] = {}
+    keys: dict[str, tuple[str, str]] = {}
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -47,10 +49,16 @@ def xml_api(backend: str) -> Iterator[str]:  # noqa: C901 - a small class in a c
                 self._answer(*_ask(backend, self.command, self.path, body, dict(self.headers)))
             elif "list-type" in query:
                 self._answer(*_list(backend, bucket, query))
+            elif "uploads" in query and self.command == "GET":
+                found = ((key, name) for name, (where, key) in keys.items() if where == bucket)
+                listed = "".join(f"<Upload><Key>{escape(key)}</Key><UploadId>{name}</UploadId></Upload>" for key, name in found)
+                self._answer(200, {}, f"<ListMultipartUploadsResult>{listed}</ListMultipartUploadsResult>".encode())
             elif "uploads" in query:
                 name = secrets.token_hex(8)
                 uploads[name] = {}
-                self._answer(200, {}, f"<R><UploadId>{name}</UploadId></R>".encode())
+                keys[name] = (bucket, key)
+                answer = f"<InitiateMultipartUploadResult><UploadId>{name}</UploadId></InitiateMultipartUploadResult>"
+                self._answer(200, {}, answer.encode())
             elif "uploadId" in query:
                 self._part(bucket, key, query, body)
             elif self.command == "PUT":
@@ -64,17 +72,28 @@ def xml_api(backend: str) -> Iterator[str]:  # noqa: C901 - a small class in a c
             name = query["uploadId"]
             if self.command == "DELETE":
                 uploads.pop(name, None)
+                keys.pop(name, None)
                 self._answer(204, {}, b"")
             elif name not in uploads:
                 self._answer(404, {}, b"<Error><Code>NoSuchUpload</Code></Error>")
             elif self.command == "PUT":
                 uploads[name][int(query["partNumber"])] = body
-                self._answer(200, {"ETag": f'"part-{query["partNumber"]}"'}, b"")
+                self._answer(200, {"ETag": _part_etag(body)}, b"")
+            elif self.command == "GET":
+                listed = "".join(
+                    f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(_part_etag(part))}</ETag><Size>{len(part)}</Size></Part>"
+                    for number, part in sorted(uploads[name].items())
+                )
+                self._answer(200, {}, f"<ListPartsResult>{listed}</ListPartsResult>".encode())
             else:
-                parts = uploads.pop(name)
-                status, headers, data = _put(backend, bucket, key, b"".join(parts[n] for n in sorted(parts)), None)
+                parts = uploads[name]
+                whole = b"".join(parts[n] for n in sorted(parts))
+                status, headers, data = _put(backend, bucket, key, whole, self.headers.get("x-goog-if-generation-match"))
                 if status == 200:
-                    data = f"<R><ETag>{escape(headers['ETag'])}</ETag></R>".encode()
+                    uploads.pop(name)
+                    keys.pop(name)
+                    answer = f"<ETag>{escape(headers['ETag'])}</ETag>"
+                    data = f"<CompleteMultipartUploadResult>{answer}</CompleteMultipartUploadResult>".encode()
                 self._answer(status, headers, data)
 
         def _read(self, bucket: str, key: str) -> None:
@@ -114,6 +133,10 @@ def xml_api(backend: str) -> Iterator[str]:  # noqa: C901 - a small class in a c
         finally:
             listener.shutdown()
             thread.join()
+
+
+def _part_etag(part: bytes) -> str:
+    return f'"{hashlib.md5(part, usedforsecurity=False).hexdigest()}"'
 
 
 _Answer = tuple[int, dict[str, str], bytes]
