@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -25,9 +26,15 @@ def copilot(*arguments: str, executable: Path = EXECUTABLE, **environ: str) -> s
 
 
 def reason(ended: subprocess.CompletedProcess[str]) -> str:
-    told = json.loads(ended.stderr.splitlines()[-1])
-    assert told["event"] == "failed"
-    return f"{told['reason']}: {told['message']}"
+    """Reason and sentence, from the JSON of a command that runs in pods or the line of one that people type."""
+    last = ended.stderr.splitlines()[-1]
+    if last.startswith("{"):
+        told = json.loads(last)
+        assert told["event"] == "failed"
+        return f"{told['reason']}: {told['message']}"
+    found = re.fullmatch(r"error: (.*) \[(\w+)\]", last)
+    assert found is not None, last
+    return f"{found[2]}: {found[1]}"
 
 
 @pytest.mark.parametrize("name", ["", *sorted(people.COMMANDS)])

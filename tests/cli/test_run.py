@@ -80,10 +80,43 @@ def test_outputs_that_are_not_declared_are_what_they_look_like(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(("script", "code"), [("exit 7", 7), ("kill -9 $$", 137), ("echo 1 > $OUTPUT_DIR/n; exit 1", 1)])
-def test_a_command_that_fails_gives_its_exit_code_and_nothing_is_published(tmp_path: Path, script: str, code: int) -> None:
+def test_a_command_that_fails_gives_its_exit_code_and_leaves_the_reason_in_place_of_outputs(
+    tmp_path: Path, script: str, code: int
+) -> None:
     ended = run(tmp_path, "-o", "out", "--output", "n:int", "--", "sh", "-c", script)
     assert ended.returncode == code
-    assert not (tmp_path / "out").exists()
+    assert ended.stderr == f"error: the task ended with exit code {code}. [TaskFailed]\n"
+    out = tmp_path / "out"
+    assert not (out / "outputs.pb").exists()
+    receipt = json.loads((out / "_receipt.json").read_text())
+    assert (receipt["published"], receipt["verdict"]["row"]) == (False, "exited-by-itself")
+    assert (receipt["verdict"]["witnesses"], receipt["verdict"]["exit_code"]) == (["wrapper"], code)
+    for name in ("error.pb", "errors.pb"):
+        assert "exit code" in idl.ErrorDocument.FromString((out / name).read_bytes()).error.message
+    assert (out / "partial" / "n").exists() == ("echo 1" in script)
+
+
+def test_the_receipt_of_a_success_says_who_saw_it(tmp_path: Path) -> None:
+    assert run(tmp_path, "-o", "out", "--", "sh", "-c", "echo 1 > $OUTPUT_DIR/n").returncode == 0
+    verdict = json.loads((tmp_path / "out" / "_receipt.json").read_text())["verdict"]
+    assert (verdict["row"], verdict["exit_code"], verdict["witnesses"]) == ("exited-0-before-the-pod-ended", 0, ["wrapper"])
+
+
+@pytest.mark.parametrize("more", [[], ["-o", "out"]])
+def test_a_task_that_writes_error_and_exits_0_has_failed(tmp_path: Path, more: list[str]) -> None:
+    ended = run(tmp_path, *more, "--", "sh", "-c", "echo no luck > $OUTPUT_DIR/_ERROR")
+    assert (ended.returncode, ended.stderr) == (
+        23,
+        "error: no luck. [TaskFailed]\n",
+    )
+    assert not (tmp_path / "out" / "outputs.pb").exists()
+
+
+def test_people_hear_of_events_only_when_they_ask(tmp_path: Path) -> None:
+    assert run(tmp_path, "-i", "n=1", "--", "true").stderr == ""
+    assert "inputs.ready" in run(tmp_path, "-v", "-i", "n=1", "--", "true").stderr
+    assert "inputs.ready" in run(tmp_path, "-i", "n=1", "--log-level", "info", "--", "true").stderr
+    assert "inputs.ready" in run(tmp_path, "-i", "n=1", "--", "true", COPILOT_LOG_LEVEL="info").stderr
 
 
 @pytest.mark.parametrize(
@@ -102,7 +135,9 @@ def test_a_command_that_fails_gives_its_exit_code_and_nothing_is_published(tmp_p
 def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], part: str) -> None:
     ended = run(tmp_path, *arguments)
     assert ended.returncode == 2, ended.stderr
-    assert part in json.loads(ended.stderr.splitlines()[-1])["message"]
+    assert ended.stderr.startswith("error: ")
+    assert ended.stderr.count("\n") == 1
+    assert part in ended.stderr
 
 
 def test_a_missing_output_names_the_variable(tmp_path: Path) -> None:

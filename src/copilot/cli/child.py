@@ -7,11 +7,13 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from copilot.core.completion import Saw, Witness
 from copilot.core.errors import BadFlag, CopilotError
+from copilot.core.ports import Completion
 
 if TYPE_CHECKING:
     from copilot.cli.session import Latch
-    from copilot.core.ports import CancelToken, Log
+    from copilot.core.ports import CancelToken, Clock, Log
 
 _SLICE_S: Final = 0.05
 _GRACE_S: Final = 10.0
@@ -47,6 +49,19 @@ def run_child(argv: Sequence[str], environ: Mapping[str, str], *, latch: Latch, 
         raise
     log.event("task.ended", level="debug", exit_code=code)
     return _BY_SIGNAL - code if code < 0 else code
+
+
+class Ended:
+    """The witness of a command that we ran ourselves: nobody knows better than its parent how it ended."""
+
+    def __init__(self, code: int, clock: Clock) -> None:
+        """``code`` is the command's exit code."""
+        self.code = code
+        self._completion = Completion(Witness.WRAPPER, Saw.EXITED, code, observed_at_s=clock.now_s())
+
+    def wait(self, cancel: CancelToken) -> Completion | None:  # noqa: ARG002 - the port's signature
+        """At once: it has ended."""
+        return self._completion
 
 
 def _end(process: subprocess.Popen[bytes], number: int) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from copilot.cli import messages, template
-from copilot.cli.child import run_child
+from copilot.cli.child import Ended, run_child
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.cli.show import in_words
 from copilot.cli.task_inputs import gather_inputs
@@ -20,7 +20,7 @@ from copilot.cli.task_outputs import declare_outputs
 from copilot.cli.values import seconds_of
 from copilot.core.completion import Saw
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED
-from copilot.core.errors import BadFlag, CopilotError, TaskFailed
+from copilot.core.errors import BadFlag, Cancelled, CopilotError, TaskError, TaskFailed
 from copilot.core.literals import Layout
 from copilot.download.plan import Format
 from copilot.download.run import InputRequest, stage_inputs
@@ -28,11 +28,9 @@ from copilot.engine.atomic import local_errors
 from copilot.upload.markers import look_for_marker, task_error
 from copilot.upload.plan import OutputTarget
 from copilot.upload.run import OutputRequest, OutputsPublished, publish_outputs
-from copilot.upload.watchers.registry import WatcherContext, open_watcher
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
-    from copilot.core import idl
     from copilot.core.ports import Clock
 
 INPUT_DIR: Final = "INPUT_DIR"
@@ -61,8 +59,9 @@ def _run(invocation: Invocation, /, **given: Any) -> int:  # noqa: ANN401 - the 
     try:
         return _somewhere(session, given, command)
     except CopilotError as error:
-        # The reason goes where the outputs would have gone, as in a pod.
-        return session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
+        # The reason goes where the outputs would have gone, as in a pod; who pressed Ctrl-C knows it.
+        prefix = "" if isinstance(error, Cancelled) else _prefix(given["outputs"])
+        return session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
     finally:
         session.close()
 
@@ -110,13 +109,12 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
         log=session.log,
         cancel=cancel,
     )
-    if code != 0:
-        session.fail(_failed(places, code, session.clock), code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
-        return code
-    interface = declare_outputs(given["output"], places.outputs)
-    if not interface.outputs.variables:
-        return 0
-    published = _publish(session, given, places, interface)
+    ended = Ended(code, session.clock)
+    try:
+        published = _publish(session, given, places, ended)
+    except TaskError as error:
+        ours = session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
+        return code or ours
     session.clear_progress()
     _tell(published, as_json=given["as_json"])
     return 0
@@ -124,12 +122,6 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
 
 def _prefix(outputs: str | None) -> str:
     return str(Path(outputs).absolute()) if outputs and "://" not in outputs else outputs or ""
-
-
-def _failed(places: Places, code: int, clock: Clock) -> TaskFailed:
-    if (said := look_for_marker(places.outputs, clock)) and said.reason == Saw.ERROR_MARKER:
-        return task_error(places.outputs)
-    return TaskFailed(f"the command ended with exit code {code}", op="run", hint="Its own output above says more.")
 
 
 def _local_values(places: Places) -> dict[str, object]:
@@ -141,8 +133,12 @@ def _local_values(places: Places) -> dict[str, object]:
         return messages.plain_literals(parse_inputs(path.read_bytes(), str(path)))
 
 
-def _publish(session: Session, given: dict[str, Any], places: Places, interface: idl.TypedInterface) -> OutputsPublished:
-    prefix = given["outputs"]
+def _publish(session: Session, given: dict[str, Any], places: Places, ended: Ended) -> OutputsPublished | None:
+    interface = declare_outputs(given["output"], places.outputs)
+    prefix = _prefix(given["outputs"])
+    if not interface.outputs.variables or (ended.code != 0 and not prefix):
+        _check_succeeded(places.outputs, ended, session.clock)
+        return None
     if not prefix:
         raise BadFlag(
             "the command left outputs, and --outputs does not say where they go",
@@ -150,8 +146,10 @@ def _publish(session: Session, given: dict[str, Any], places: Places, interface:
             subject="--outputs",
             hint="Give --outputs a URI or a directory.",
         )
-    prefix = _prefix(prefix)
-    watcher = open_watcher("noop", WatcherContext(places.outputs, session.clock, session.log))
+
+    def tell(error: CopilotError) -> None:
+        session.tell_store(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
+
     return publish_outputs(
         OutputRequest(
             directory=places.outputs,
@@ -161,15 +159,25 @@ def _publish(session: Session, given: dict[str, Any], places: Places, interface:
             write_receipt=not given["no_receipt"],
         ),
         transfer=session.transfer,
-        watchers=[watcher],
+        watchers=[ended],
         clock=session.clock,
         log=session.log,
         cancel=session.token(timeout_s=seconds_of(given["timeout"], "--timeout"), budget="--timeout"),
+        told=tell,
     )
 
 
-def _tell(ended: OutputsPublished, *, as_json: bool) -> None:
-    if ended.published is None or ended.plan is None:
+def _check_succeeded(directory: Path, ended: Ended, clock: Clock) -> None:
+    """Where there is nothing to publish, or nowhere, a failure is a failure all the same."""
+    said = look_for_marker(directory, clock)
+    if said is not None and said.reason == Saw.ERROR_MARKER:
+        raise task_error(directory)
+    if ended.code != 0:
+        raise TaskFailed(f"the task ended with exit code {ended.code}", op="completion")
+
+
+def _tell(ended: OutputsPublished | None, *, as_json: bool) -> None:
+    if ended is None or ended.published is None or ended.plan is None:
         return
     values = messages.plain_literals(ended.plan.literals)
     where: dict[str, object] = {"outputs_uri": ended.published.outputs_uri}
@@ -212,7 +220,8 @@ command = PeopleCommand(
         click.Option(["--json", "as_json"], is_flag=True, help="Print the result as one JSON document."),
         click.Argument(["command"], nargs=-1, type=click.UNPROCESSED),
     ],
-    help="Stage inputs, run COMMAND, publish its outputs, and end with its exit code. In COMMAND, {{.inputs.NAME}} is the "
+    help="Stage inputs, run COMMAND, publish its outputs, and end with its exit code. A COMMAND that fails publishes nothing: "
+    "the reason, and what it left under partial/, go to --outputs. In COMMAND, {{.inputs.NAME}} is the "
     "value of an input (the path of a file or directory), {{.inputDir}} and {{.outputDir}} are the directories; it finds them "
     "in INPUT_DIR and OUTPUT_DIR as well. TYPE is int, float, str, bool, datetime, duration, struct, binary, file, dir, "
     "list[T], map[T], T? or enum(a,b).",

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from copilot import config
-from copilot.cli import flags
+from copilot.cli.flags import POD_COMMANDS
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog
@@ -105,7 +105,7 @@ class Session:
     def speaks_to_people(self) -> bool:
         """Whether events are told as text: asked for, or on a terminal, or for a command that people type."""
         wanted = self.configuration.log.format
-        return wanted == "text" or (wanted == "auto" and (self.command not in flags.POD_COMMANDS or sys.stderr.isatty()))
+        return wanted == "text" or (wanted == "auto" and (self.command not in POD_COMMANDS or sys.stderr.isatty()))
 
     def _open_log(self) -> Log:
         settings = self.configuration.log
@@ -224,11 +224,19 @@ class Session:
 
 
 def open_session(
-    flags: Mapping[str, Sequence[str]], environ: Mapping[str, str], latch: Latch, *, command: str, drop_in: bool
+    given: Mapping[str, Sequence[str]], environ: Mapping[str, str], latch: Latch, *, command: str, drop_in: bool
 ) -> Session:
-    """Reads the configuration and opens a session.
+    """Reads the configuration and opens a session. Pods keep a record of what went on; people are told what they must know.
+
+    Args:
+        given: the global flags, each with every value given.
+        environ: the environment.
+        latch: remembers signals.
+        command: the sub-command; ``POD_COMMANDS`` tell events from level info, the others from warning.
+        drop_in: whether we go by the reference's name.
 
     Raises:
         UsageError: the configuration cannot be used.
     """
-    return Session(config.load(flags, environ, drop_in=drop_in), latch, command=command)
+    level = "info" if command in POD_COMMANDS else "warning"
+    return Session(config.load(given, environ, drop_in=drop_in, default_level=level), latch, command=command)

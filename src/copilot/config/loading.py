@@ -27,8 +27,14 @@ _LEVEL_OF_NUMBER: Final = {"0": "error", "1": "error", "2": "error", "3": "warni
 _STORAGE: Final = "storage."
 
 
-def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False) -> Configuration:
+def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False, default_level: str = "info") -> Configuration:
     """What ``flags``, ``environ`` and the files they name come to.
+
+    Args:
+        flags: as the command line parsed them.
+        environ: the environment.
+        drop_in: whether we go by the reference's name.
+        default_level: the least level told where nobody asked for another.
 
     Raises:
         BadFlag: a flag's value cannot be.
@@ -42,7 +48,7 @@ def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False) -> 
     return Configuration(
         stores=stores,
         container=storage.container,
-        log=_log(reader),
+        log=_log(reader, default_level),
         drop_in=drop_in,
         control_dir=_path(reader.text("control-dir", "COPILOT_CONTROL_DIR")),
         termination_log=Path(reader.text("termination-log", "COPILOT_TERMINATION_LOG") or TERMINATION_LOG),
@@ -204,9 +210,9 @@ def _endpoint(stores: StoreSettings, given: str) -> StoreSettings:
     )
 
 
-def _log(reader: _Reader) -> LogSettings:
+def _log(reader: _Reader, default: str) -> LogSettings:
     number = reader.last("logger.level")
-    default = _LEVEL_OF_NUMBER.get(number, "info")
+    default = _LEVEL_OF_NUMBER.get(number, default)
     if reader.true("quiet", "COPILOT_QUIET"):
         default = "error"
     if reader.true("verbose", "COPILOT_VERBOSE"):
