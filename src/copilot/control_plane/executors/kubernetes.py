@@ -44,7 +44,7 @@ class KubernetesExecutor(PodApi):
     def __init__(self, cluster: Cluster, *, clock: Clock, log: Log, selector: str = "", patience_s: float = CALL_S) -> None:
         """See the class."""
         self._client = ApiClient(cluster)
-        self._clock, self._log, self._selector, self._patience_s = clock, log, selector, patience_s
+        self._clock, self._log, self._selector = clock, log, selector
         policy = RetryPolicy(deadline_s=patience_s, first_contact_s=patience_s, max_wait_s=5.0)
         self._retrier = Retrier(policy, clock=clock, log=log)
 
@@ -150,8 +150,7 @@ class KubernetesExecutor(PodApi):
             self.delete(namespace, name, grace_s=1)
 
     def _call(self, op: str, subject: str, call: Callable[[], T]) -> T:
-        token = Token(self._clock, timeout_s=self._patience_s)
-        return self._retrier.call(call, cancel=token, op=f"pods.{op}", subject=subject)
+        return self._retrier.call(call, cancel=Token(self._clock), op=f"pods.{op}", subject=subject)
 
 
 def _where(manifest: Pod) -> tuple[str, str]:
