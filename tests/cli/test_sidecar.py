@@ -77,14 +77,14 @@ def test_the_error_marker_is_the_users_own_error(tmp_path: Path, started: list[S
     (sidecar.outputs / "_ERROR").write_text("the model did not converge")
     code, told = sidecar.end()
     assert code == 23, told
-    assert sidecar.names() == ["_receipt.json", "error.pb", "errors.pb"]
+    assert sidecar.names() == ["_receipt.json", "error.pb", "errors.pb", "partial"]
     error = idl.ErrorDocument.FromString((sidecar.published / "error.pb").read_bytes()).error
     assert "the model did not converge" in error.message
     assert "the model did not converge" in sidecar.termination.read_text()
 
 
 def test_nothing_of_ours_stands_beside_the_outputs_when_it_is_turned_off(tmp_path: Path, started: list[Sidecar]) -> None:
-    sidecar = Sidecar(tmp_path, "--no-manifest", "--no-receipt")
+    sidecar = Sidecar(tmp_path, "--no-manifest", "--no-receipt", "--trust-signal")
     started.append(sidecar)
     (sidecar.outputs / "n").write_text("5")
     sidecar.process.send_signal(signal.SIGTERM)
