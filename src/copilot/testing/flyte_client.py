@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from copilot.testing.control_plane import RunningControlPlane
     from copilot.testing.fake_pods import FakePods
 
+_PATIENCE_MS = 30_000
 PROJECT = ProjectIdentifier(name="flytesnacks", domain="development")
 
 
@@ -33,17 +35,19 @@ class FlyteClient:
         self.data = DataProxyServiceClientSync(running.url)
         self.http = httpx.Client(base_url=running.url, timeout=30)
 
-    def rpc(self, method: str, message: dict[str, Any] | None = None, **headers: str) -> tuple[int, dict[str, Any]]:
+    def rpc(
+        self, method: str, message: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None
+    ) -> tuple[int, dict[str, Any]]:
         """One unary call in JSON: HTTP status and answer."""
         answer = self.http.post(f"/flyteidl2.{method}", json=message or {}, headers=headers)
         return answer.status_code, answer.json() if answer.content else {}
 
-    def code(self, method: str, message: dict[str, Any] | None = None, **headers: str) -> str:
+    def code(self, method: str, message: Mapping[str, Any] | None = None, headers: Mapping[str, str] | None = None) -> str:
         """The Connect code of one unary call: ``ok`` or an error's."""
-        status, answer = self.rpc(method, message, **headers)
+        status, answer = self.rpc(method, message, headers)
         return "ok" if status == 200 else str(answer.get("code", status))
 
-    def stream(self, method: str, message: dict[str, Any] | None = None, timeout_s: float = 20.0) -> list[dict[str, Any]]:
+    def stream(self, method: str, message: Mapping[str, Any] | None = None, timeout_s: float = 20.0) -> list[dict[str, Any]]:
         """Every message of a stream in JSON, the end frame last."""
         body = json.dumps(message or {}).encode()
         frame = b"\0" + len(body).to_bytes(4, "big") + body
@@ -68,7 +72,7 @@ class FlyteClient:
     def watch(self, run: RunIdentifier, name: str = "a0") -> list[ActionDetails]:
         """Every message of an action's stream, until its end."""
         request = run_service_pb2.WatchActionDetailsRequest(action_id=ActionIdentifier(run=run, name=name))
-        return [message.details for message in self.runs.watch_action_details(request)]
+        return [message.details for message in self.runs.watch_action_details(request, timeout_ms=_PATIENCE_MS)]
 
     def details(self, run: RunIdentifier, name: str = "a0") -> ActionDetails:
         """The action as it is."""

@@ -3,6 +3,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,6 +17,9 @@ from copilot.testing.control_plane import WallClock, running_control_plane
 from copilot.testing.fake_pods import FakePods
 from copilot.testing.flyte_client import FlyteClient
 from copilot.testing.recording import RecordingLog
+
+if TYPE_CHECKING:
+    from copilot.core.ports import Stores
 
 
 @pytest.fixture
@@ -35,20 +39,24 @@ def settings(database_url: str, tmp_path: Path) -> ServerSettings:
 
 
 @pytest.fixture
-def make_plane(pods: FakePods) -> Callable[[ServerSettings], ControlPlane]:
-    def make(settings: ServerSettings) -> ControlPlane:
+def make_plane(pods: FakePods) -> Callable[..., ControlPlane]:
+    def make(settings: ServerSettings, stores: Stores | None = None) -> ControlPlane:
         maker = Pods(PodSettings(templates=load_templates()))
         return ControlPlane(
-            settings, stores=open_stores(), pods=pods, maker=maker, clock=WallClock(), log=RecordingLog(), presign=presign
+            settings,
+            stores=stores or open_stores(),
+            pods=pods,
+            maker=maker,
+            clock=WallClock(),
+            log=RecordingLog(),
+            presign=presign,
         )
 
     return make
 
 
 @pytest.fixture
-def server(
-    settings: ServerSettings, pods: FakePods, make_plane: Callable[[ServerSettings], ControlPlane]
-) -> Iterator[FlyteClient]:
+def server(settings: ServerSettings, pods: FakePods, make_plane: Callable[..., ControlPlane]) -> Iterator[FlyteClient]:
     with running_control_plane(lambda: make_plane(settings)) as running:
         client = FlyteClient(running, pods)
         yield client
@@ -56,9 +64,7 @@ def server(
 
 
 @pytest.fixture
-def guarded(
-    settings: ServerSettings, pods: FakePods, make_plane: Callable[[ServerSettings], ControlPlane]
-) -> Iterator[FlyteClient]:
+def guarded(settings: ServerSettings, pods: FakePods, make_plane: Callable[..., ControlPlane]) -> Iterator[FlyteClient]:
     with running_control_plane(lambda: make_plane(replace(settings, require_auth=True))) as running:
         client = FlyteClient(running, pods)
         yield client

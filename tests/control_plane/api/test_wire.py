@@ -79,7 +79,7 @@ def test_a_deadline_that_is_over_is_told_as_that(server: FlyteClient) -> None:
         headers=headers,
     )
     assert b"deadline_exceeded" in answer.content
-    assert server.code("workflow.RunService/ListRuns", {}, **{"connect-timeout-ms": "abc"}) == "invalid_argument"
+    assert server.code("workflow.RunService/ListRuns", {}, {"connect-timeout-ms": "abc"}) == "invalid_argument"
 
 
 def test_health_is_told_to_probes(server: FlyteClient) -> None:

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from flyteidl2.workflow.run_service_pb2 import AbortRunRequest
+from google.protobuf.json_format import MessageToDict
+
+from copilot.control_plane import tokens
+from copilot.control_plane.server import ControlPlane, check_exposure
+from copilot.core.errors import BadFlag
+from copilot.testing.control_plane import running_control_plane
+from copilot.testing.flyte_client import FlyteClient, task_spec
+
+if TYPE_CHECKING:
+    from copilot.control_plane.settings import ServerSettings
+
+pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
+RUNS = {"projectId": {"name": "flytesnacks", "domain": "development"}}
+OTHERS = {"projectId": {"name": "other", "domain": "development"}}
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {token}"}
+
+
+def admin(server: FlyteClient) -> dict[str, str]:
+    return bearer((Path(server.plane.settings.data) / "admin.token").read_text().strip())
+
+
+def new_token(server: FlyteClient, project: str = "") -> str:
+    return server.plane.database.write_now(lambda unit: tokens.create_token(unit, "somebody", project=project, now=1.0))
+
+
+def test_without_a_good_token_nobody_is_let_in(guarded: FlyteClient) -> None:
+    for headers in ({}, bearer("cop_0_0"), bearer("nonsense"), {"authorization": "Basic eDp5"}, {"authorization": "Bearer"}):
+        assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=headers) == "unauthenticated"
+    assert guarded.stream("workflow.RunService/WatchRuns", RUNS)[-1]["error"]["code"] == "unauthenticated"
+
+
+def test_the_first_start_leaves_a_token_that_only_its_owner_can_read(guarded: FlyteClient) -> None:
+    path = Path(guarded.plane.settings.data) / "admin.token"
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=admin(guarded)) == "ok"
+    assert guarded.rpc("auth.IdentityService/UserInfo", headers=admin(guarded))[1]["subject"] == "admin"
+
+
+def test_a_token_is_stored_as_a_hash_alone(guarded: FlyteClient) -> None:
+    token = new_token(guarded)
+    secret = token.split("_")[2].encode()
+    for path in Path(guarded.plane.settings.data).glob("copilot.db*"):
+        assert secret not in path.read_bytes()
+
+
+def test_a_revoked_token_is_good_for_nothing(guarded: FlyteClient) -> None:
+    token = new_token(guarded)
+    assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=bearer(token)) == "ok"
+    guarded.plane.database.write_now(lambda unit: tokens.revoke_token(unit, token.split("_")[1], now=2.0))
+    assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=bearer(token)) == "unauthenticated"
+
+
+def test_a_project_token_opens_its_own_project_only(guarded: FlyteClient) -> None:
+    assert guarded.code("project.ProjectService/CreateProject", {"project": {"id": "other"}}, headers=admin(guarded)) == "ok"
+    mine = bearer(new_token(guarded, "flytesnacks"))
+    assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=mine) == "ok"
+    for method, message in (
+        ("workflow.RunService/ListRuns", OTHERS),
+        ("workflow.RunService/ListRuns", {"org": "x"}),
+        ("workflow.RunService/AbortRun", {"runId": {"project": "other", "domain": "development", "name": "r"}}),
+        ("secret.SecretService/ListSecrets", {}),
+        ("secret.SecretService/CreateSecret", {"id": {"name": "s"}, "secretSpec": {"stringValue": "x"}}),
+        ("project.ProjectService/CreateProject", {"project": {"id": "third"}}),
+        ("project.ProjectService/GetProject", {"id": "other"}),
+        ("dataproxy.DataProxyService/CreateUploadLocation", {"project": "other", "domain": "development", "filename": "a"}),
+    ):
+        assert guarded.code(method, message, headers=mine) == "permission_denied", method
+    listed = guarded.rpc("project.ProjectService/ListProjects", {}, headers=mine)[1]["projects"]["projects"]
+    assert [project["id"] for project in listed] == ["flytesnacks"]
+
+
+def test_no_header_makes_an_identity(server: FlyteClient) -> None:
+    forged = {"authorization": "Bearer eyJhbGciOiJub25lIn0.eyJzdWIiOiJhbGljZSJ9.", "x-amzn-oidc-identity": "bob"}
+    assert server.code("auth.IdentityService/UserInfo", headers=forged) == "unauthenticated"
+    assert server.code("auth.IdentityService/UserInfo", headers={"x-amzn-oidc-identity": "bob"}) == "unauthenticated"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "example.org"])  # noqa: S104 - nothing is bound
+def test_nothing_listens_beyond_loopback_without_authentication_unless_told_so(host: str, settings: ServerSettings) -> None:
+    with pytest.raises(BadFlag):
+        check_exposure(replace(settings, host=host))
+    check_exposure(replace(settings, host=host, require_auth=True))
+    check_exposure(replace(settings, host=host, insecure=True))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.9"])
+def test_loopback_needs_no_authentication(host: str, settings: ServerSettings) -> None:
+    check_exposure(replace(settings, host=host))
+
+
+def test_a_report_is_taken_from_its_own_attempt_while_it_lives(server: FlyteClient) -> None:
+    run = server.submit(task_spec(outputs=("m",)))
+    (pod,) = server.pods.wait_created(1)
+    token = report_token(server, pod)
+    told = {"step": "InputsReady", "message": "3 inputs are in place"}
+    assert server.http.post("/copilot/v1/report", json=told, headers=bearer(token)).status_code == 204
+    assert "3 inputs are in place" in [event.message for event in server.details(run).attempts[0].cluster_events]
+    assert server.http.post("/copilot/v1/report", json=told, headers=bearer("other")).status_code == 401
+    assert server.http.post("/copilot/v1/report", content=b"[]", headers=bearer(token)).status_code == 400
+    server.runs.abort_run(AbortRunRequest(run_id=run, reason="done"))
+    assert server.http.post("/copilot/v1/report", json=told, headers=bearer(token)).status_code == 401
+
+
+def test_the_token_of_a_running_task_is_good_for_its_project(guarded: FlyteClient) -> None:
+    headers = admin(guarded)
+    message = {"projectId": RUNS["projectId"], "taskSpec": MessageToDict(task_spec(outputs=("m",)))}
+    assert guarded.code("workflow.RunService/CreateRun", message, headers=headers) == "ok"
+    (pod,) = guarded.pods.wait_created(1)
+    task = bearer(report_token(guarded, pod))
+    assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=task) == "ok"
+    assert guarded.code("workflow.RunService/ListRuns", OTHERS, headers=task) == "permission_denied"
+
+
+def report_token(server: FlyteClient, pod: str) -> str:
+    """The token, from the Secret object that came with the pod."""
+    for secret in server.pods.secrets[pod]:
+        encoded: dict[str, str] = dict(secret.get("data") or {})  # type: ignore[call-overload]  # a Secret's JSON
+        plain: dict[str, str] = dict(secret.get("stringData") or {})  # type: ignore[call-overload]  # a Secret's JSON
+        plain |= {key: base64.b64decode(value).decode() for key, value in encoded.items()}
+        for key, value in plain.items():
+            if "TOKEN" in key.upper():
+                return value
+    raise AssertionError(f"no token came with {pod}: {server.pods.secrets[pod]}")
+
+
+def test_secrets_go_in_and_never_come_out(server: FlyteClient) -> None:
+    identifier = {"name": "MY_SECRET", "project": "flytesnacks", "domain": "development"}
+    create = {"id": identifier, "secretSpec": {"stringValue": "s3cr3t-value"}}
+    assert server.code("secret.SecretService/CreateSecret", create) == "ok"
+    assert server.code("secret.SecretService/CreateSecret", create) == "already_exists"
+    assert server.code(
+        "secret.SecretService/CreateSecret", {"id": {"name": "x", "project": "p"}, "secretSpec": {"stringValue": ""}}
+    ) == ("invalid_argument")
+    for method, message in (("GetSecret", {"id": identifier}), ("ListSecrets", {})):
+        status, answer = server.rpc(f"secret.SecretService/{method}", message)
+        assert status == 200
+        assert "s3cr3t" not in str(answer)
+    for path in Path(server.plane.settings.data).glob("copilot.db*"):
+        assert b"s3cr3t-value" not in path.read_bytes()
+    assert server.code("secret.SecretService/DeleteSecret", {"id": identifier}) == "ok"
+    assert server.code("secret.SecretService/GetSecret", {"id": identifier}) == "not_found"
+
+
+def test_a_task_gets_the_secret_of_the_nearest_scope(server: FlyteClient) -> None:
+    vault, database = server.plane.office.vault, server.plane.database
+    scopes = {("", ""): b"everybody", ("", "development"): b"domain", ("flytesnacks", "development"): b"project"}
+    for (project, domain), value in scopes.items():
+        database.write_now(partial(vault.put, secret=(project, domain, "k"), value=value, kind=0, now=1.0))
+
+    def found(project: str, domain: str) -> bytes | None:
+        return database.read_now(lambda session: vault.resolve(session, project, domain, "k"))
+
+    assert found("flytesnacks", "development") == b"project"
+    assert found("other", "development") == b"domain"
+    assert found("other", "staging") == b"everybody"
+
+
+def test_keys_are_rotated_and_the_old_one_may_go(settings: ServerSettings, make_plane: Callable[..., ControlPlane]) -> None:
+
+    old, new = (base64.b64encode(bytes([number]) * 32).decode() for number in (1, 2))
+    for keys, rotate in (((old,), False), ((new, old), True), ((new,), False)):
+        with running_control_plane(partial(make_plane, replace(settings, secret_keys=keys))) as running:
+            vault, database = running.plane.office.vault, running.plane.database
+            if keys == (old,):
+                database.write_now(partial(vault.put, secret=("", "", "k"), value=b"value", kind=0, now=1.0))
+            if rotate:
+                assert database.write_now(vault.rotate) == 1
+            assert database.read_now(partial(vault.resolve, project="", domain="", name="k")) == b"value"
