@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -81,8 +82,8 @@ def attempt(tmp_path: Path) -> Attempt:
     return make
 
 
-def finish(executor: ProcessExecutor, work: AttemptWork) -> Json:
-    built = build_pod(work, SETTINGS)
+def finish(executor: ProcessExecutor, work: AttemptWork, settings: PodSettings = SETTINGS) -> Json:
+    built = build_pod(work, settings)
     executor.create(built.manifest, secrets=built.secrets)
     for kind, pod in executor.watch("data", Token(SystemClock(), timeout_s=60)):
         if (
@@ -162,3 +163,27 @@ def test_main_that_fails_fails_with_its_code_whatever_it_left(executor: ProcessE
     assert ending is not None
     assert ending.phase is Phase.FAILED
     assert ending.message == "The task ended with exit code 7. why"
+
+
+def test_a_wrapped_main_publishes_on_its_own_proof(executor: ProcessExecutor, attempt: Attempt) -> None:
+    work = attempt("echo 5 >/var/outputs/m", inputs={}, outputs=["m"], name="proves")
+    pod = finish(executor, work, replace(SETTINGS, wrap="always"))
+    ending = attempt_outcome(work, pod, published(work))
+    assert ending is not None
+    assert ending.phase is Phase.SUCCEEDED, logs(executor, pod)
+    receipt = json.loads(published(work).receipt or b"{}")
+    assert receipt["verdict"]["row"] == "exited-0-before-the-pod-ended"
+
+
+def test_a_wrapped_main_that_was_told_to_stop_proves_nothing(executor: ProcessExecutor, attempt: Attempt) -> None:
+    script = "trap 'echo 5 >/var/outputs/m; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
+    work = attempt(script, inputs={}, outputs=["m"], name="obeys")
+    built = build_pod(work, replace(SETTINGS, wrap="always"))
+    executor.create(built.manifest, secrets=built.secrets)
+    token = Token(SystemClock(), timeout_s=60)
+    for _ in executor.logs("data", work.pod_name, "main", follow=True, cancel=token):
+        break
+    executor.delete("data", work.pod_name, grace_s=10)
+    while executor.get("data", work.pod_name)["status"]["phase"] not in {"Succeeded", "Failed"}:
+        assert not token.wait(0.02)
+    assert not published(work).outputs

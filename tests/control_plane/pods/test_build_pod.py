@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,12 @@ def variables(container: Json) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("kind", ["cluster", "restricted", "process"])
+@pytest.mark.parametrize("kind", ["cluster", "restricted", "process", "wrapped"])
 def test_the_pod_is_as_written_down(work: MakeWork, settings: PodSettings, case: str, kind: str) -> None:
     if kind == "process":
         settings = settings.for_processes()
+    if kind == "wrapped":
+        settings = replace(settings, wrap="always")
     if kind == "restricted":
         settings = PodSettings(image=settings.image, templates={"default": load_templates()["restricted"]})
     built = build(work, settings, case)
@@ -58,7 +61,7 @@ def test_the_pod_is_as_written_down(work: MakeWork, settings: PodSettings, case:
 def test_every_manifest_is_valid_for_old_and_new_kubernetes(
     work: MakeWork, settings: PodSettings, case: str, version: str
 ) -> None:
-    for manifest in (settings, settings.for_processes()):
+    for manifest in (settings, settings.for_processes(), replace(settings, wrap="always")):
         built = build(work, manifest, case)
         for each in (built.manifest, *built.secrets):
             kubernetes_validate.validate(each, version, strict=True)
@@ -135,6 +138,27 @@ def test_the_sidecar_comes_first_and_has_a_startup_probe(work: MakeWork, setting
     first, second = build(work, settings, "full").manifest["spec"]["initContainers"]
     assert (first["name"], first["restartPolicy"], "startupProbe" in first) == ("copilot-sidecar", "Always", True)
     assert (second["name"], second.get("restartPolicy")) == ("copilot-init", None)
+
+
+def test_a_wrapped_main_runs_its_command_under_exec_and_the_sidecar_wants_that_proof(
+    work: MakeWork, settings: PodSettings
+) -> None:
+    plain = named(build(work, settings, "add").manifest, "main")
+    pod = build(work, replace(settings, wrap="always"), "add").manifest
+    main = named(pod, "main")
+    place = main["command"].index("--")
+    assert main["command"][place + 1 :] == plain["args"]
+    assert (main["command"][0].endswith("ld-linux-x86-64.so.2"), "args" in main) == (True, False)
+    assert [each["name"] for each in pod["spec"]["initContainers"]] == ["copilot-sidecar", "copilot-install", "copilot-init"]
+    assert "--trust-signal=false" in named(pod, "copilot-sidecar")["args"]
+
+
+def test_arguments_of_an_entrypoint_that_is_not_known_are_not_wrapped(work: MakeWork, settings: PodSettings) -> None:
+    careful = replace(settings, wrap="command")
+    assert build(work, careful, "add").manifest == build(work, settings, "add").manifest
+    attempt = work("add")
+    attempt.spec.task_template.container.command.append("/bin/tool")
+    assert "exec" in named(build_pod(attempt, careful).manifest, "main")["command"]
 
 
 def test_our_containers_fit_the_restricted_profile(work: MakeWork, settings: PodSettings) -> None:

@@ -163,6 +163,10 @@ def _main(
     secrets: TaskSecrets,
     config: DataLoadingConfig,
 ) -> dict[str, Any]:
+    if data.wrapper:
+        words = [*own.main.get("command", ()), *own.main.get("args", ())]
+        own.main["command"] = [*data.wrapper, *words]
+        own.main.pop("args", None)
     defaults = merged(roles["default"], roles["primary"], kind="Container", where="primary")
     main = merged(defaults, own.main, kind="Container", where=f"containers[{own.main.get('name')}]")
     env = main_environment(work, settings, variables)

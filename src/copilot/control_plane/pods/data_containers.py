@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from flyteidl2.core.tasks_pb2 import DataLoadingConfig, IOStrategy
 
 from copilot.control_plane.executors.processes.quantities import quantity_bytes
-from copilot.control_plane.pods.settings import CONTROL_DIR
+from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR
 from copilot.core.gotext import NANOS_PER_SECOND, format_duration
 
 if TYPE_CHECKING:
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
     from copilot.core import idl
 
 SIDECAR: Final = "copilot-sidecar"
+INSTALL: Final = "copilot-install"
 INIT: Final = "copilot-init"
 INPUTS_VOLUME: Final = "flyte-inputs"
 OUTPUTS_VOLUME: Final = "flyte-outputs"
 CONTROL_VOLUME: Final = "copilot-control"
 SCRATCH_VOLUME: Final = "copilot-scratch"
-RESERVED_VOLUMES: Final = frozenset({INPUTS_VOLUME, OUTPUTS_VOLUME, CONTROL_VOLUME, SCRATCH_VOLUME})
-RESERVED_CONTAINERS: Final = frozenset({SIDECAR, INIT})
+BIN_VOLUME: Final = "copilot-bin"
+RESERVED_VOLUMES: Final = frozenset({INPUTS_VOLUME, OUTPUTS_VOLUME, CONTROL_VOLUME, SCRATCH_VOLUME, BIN_VOLUME})
+RESERVED_CONTAINERS: Final = frozenset({SIDECAR, INIT, INSTALL})
 DEFAULT_INPUT_PATH: Final = "/var/flyte/inputs"
 DEFAULT_OUTPUT_PATH: Final = "/var/flyte/outputs"
 PROBE_TRIES: Final = 60
@@ -45,6 +47,7 @@ class DataParts:
     input_dir: str = ""
     output_dir: str = ""
     grace_s: int = 30
+    wrapper: list[str] = field(default_factory=list)
 
 
 def data_parts(
@@ -68,17 +71,41 @@ def data_parts(
     volumes: list[dict[str, Any]] = [{"name": CONTROL_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]
     if settings.scratch:
         volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
-    inits, mounts = [], []
+    inits, mounts, wrapper = [], [], list[str]()
     if writes:
         volumes.append({"name": OUTPUTS_VOLUME, "emptyDir": {}})
         mounts.append({"name": OUTPUTS_VOLUME, "mountPath": output_dir})
-        inits.append(_sidecar(work, config, settings, common, output_dir))
+        wrapped = _wrapped(work, settings)
+        inits.append(_sidecar(work, config, settings, common, output_dir, wrapped=wrapped))
+        if wrapped:
+            wrapper = [*settings.wrapper, "exec", "--control-dir", CONTROL_DIR, "--"]
+            mounts.append({"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR})
+        if wrapped and settings.install:
+            volumes.append({"name": BIN_VOLUME, "emptyDir": {}})
+            mounts.append({"name": BIN_VOLUME, "mountPath": BIN_DIR, "readOnly": True})
+            inits.append(_installer(settings, common))
     if reads:
         volumes.append({"name": INPUTS_VOLUME, "emptyDir": {}})
         mounts.append({"name": INPUTS_VOLUME, "mountPath": input_dir})
         inits.append(_downloader(work, config, settings, common, input_dir))
     grace = _grace_s(work, settings) if writes else 30
-    return DataParts(inits, volumes, mounts, input_dir if reads else "", output_dir if writes else "", grace)
+    return DataParts(inits, volumes, mounts, input_dir if reads else "", output_dir if writes else "", grace, wrapper)
+
+
+def _wrapped(work: AttemptWork, settings: PodSettings) -> bool:
+    if settings.wrap == "command":
+        return bool(work.spec.task_template.container.command)
+    return settings.wrap == "always"
+
+
+def _installer(settings: PodSettings, common: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        **common,
+        "name": INSTALL,
+        "command": list(settings.command),
+        "args": ["install", BIN_DIR],
+        "volumeMounts": _mounts(settings, BIN_VOLUME, BIN_DIR),
+    }
 
 
 def _common(settings: PodSettings, defaults: Mapping[str, Any], secret: str) -> dict[str, Any]:
@@ -108,7 +135,13 @@ def _mounts(settings: PodSettings, name: str, path: str) -> list[dict[str, Any]]
 
 
 def _sidecar(
-    work: AttemptWork, config: DataLoadingConfig, settings: PodSettings, common: Mapping[str, Any], output_dir: str
+    work: AttemptWork,
+    config: DataLoadingConfig,
+    settings: PodSettings,
+    common: Mapping[str, Any],
+    output_dir: str,
+    *,
+    wrapped: bool,
 ) -> dict[str, Any]:
     interface = base64.b64encode(work.spec.task_template.interface.SerializeToString(deterministic=True)).decode()
     arguments = [
@@ -123,8 +156,10 @@ def _sidecar(
         output_dir,
         "--interface",
         interface,
-        f"--trust-signal={str(settings.trust_signal).lower()}",
+        f"--trust-signal={str(settings.trust_signal and not wrapped).lower()}",
     ]
+    if wrapped:
+        arguments += ["--witnesses", "wrapper,marker"]
     strategy = config.io_strategy
     if config.HasField("io_strategy"):
         arguments += ["--upload-mode", IOStrategy.UploadMode.Name(strategy.upload_mode)]

@@ -64,7 +64,7 @@ def own_part(work: AttemptWork, settings: PodSettings, variables: Variables) -> 
 
 
 def container_resources(container: Container, settings: PodSettings) -> dict[str, dict[str, str]]:
-    """Requests and limits as Kubernetes names them. Memory and GPUs that are only requested are limited to that, as in Flyte."""
+    """Requests and limits as Kubernetes names them. Memory and GPUs that are only requested are limited too, as in Flyte."""
     names = {
         Resources.CPU: "cpu",
         Resources.MEMORY: "memory",

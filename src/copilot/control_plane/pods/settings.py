@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from importlib import resources
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import yaml
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 CONTROL_DIR: Final = "/var/run/copilot"
 DEFAULT_TEMPLATE: Final = "default"
+BIN_DIR: Final = "/var/run/copilot-bin"
+LOADER: Final = "ld-linux-x86-64.so.2"
+
+Wrap = Literal["never", "command", "always"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,11 @@ class PodSettings:
         scratch: our own containers get a directory of their own at ``/tmp`` (their root is read-only).
         trust_signal: the sidecar publishes on a bare SIGTERM; the server judges with the pod's status beside it.
         upload_timeout_s: the longest an upload may take, and so the longest grace period.
+        wrap: whether main runs under ``copilot exec``, which proves how it ended and tells at once. An image's own entrypoint
+            is not known here, and arguments alone would bypass it: ``command`` wraps tasks that name a command, ``always`` all
+            of them (their images have no entrypoint), ``never`` none.
+        wrapper: what stands before ``exec`` then, as ``copilot install`` prints it for the nodes' architecture.
+        install: an init container copies the wrapper to ``BIN_DIR`` for main.
         small_grace_s: the grace period when no output can be large.
         assumed_bytes_per_s: the upload bandwidth that the grace period reckons with.
         templates: pod specs by name (``metadata.pod_template_name`` of a task); ``default`` is for all others.
@@ -49,6 +58,18 @@ class PodSettings:
     run_as_user: int | None = 65532
     scratch: bool = True
     trust_signal: bool = True
+    wrap: Wrap = "never"
+    wrapper: tuple[str, ...] = (
+        f"{BIN_DIR}/lib/{LOADER}",
+        "--library-path",
+        f"{BIN_DIR}/lib",
+        f"{BIN_DIR}/bin/python3",
+        "-I",
+        "-S",
+        "-B",
+        f"{BIN_DIR}/wrapper.py",
+    )
+    install: bool = True
     upload_timeout_s: int = 3600
     small_grace_s: int = 120
     assumed_bytes_per_s: int = 10_000_000
@@ -61,7 +82,8 @@ class PodSettings:
 
     def for_processes(self) -> PodSettings:
         """The same for this machine: no image to start a probe from, no user to become, no ``/tmp`` but the machine's."""
-        return replace(self, probe=("test", "-e", f"{CONTROL_DIR}/{ARMED}"), run_as_user=None, scratch=False)
+        probe = ("test", "-e", f"{CONTROL_DIR}/{ARMED}")
+        return replace(self, probe=probe, run_as_user=None, scratch=False, wrapper=self.command, install=False)
 
 
 def load_templates(directory: Path | None = None) -> dict[str, Mapping[str, Any]]:
