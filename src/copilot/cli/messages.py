@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Final
 
 from copilot.core import idl
@@ -9,7 +10,7 @@ from copilot.core.errors import BadInputs
 from copilot.core.literals import Layout, render
 from copilot.core.podfiles import ERROR_PB, ERRORS_PB
 
-KINDS: Final = ("auto", "literals", "error", "interface", "variables")
+KINDS: Final = ("auto", "literals", "error", "interface", "variables", "json")
 _ERROR_NAMES: Final = frozenset({ERROR_PB, ERRORS_PB})
 
 
@@ -42,14 +43,16 @@ def read_message(data: bytes, *, name: str, kind: str) -> dict[str, object]:
 
     Args:
         data: a serialized message.
-        name: the file's own name: under an error document's name it is taken for one.
+        name: the file's own name: under an error document's name it is taken for one, and ``.json`` for JSON.
         kind: one of ``KINDS``.
 
     Raises:
         BadInputs: it is no such message.
     """
     if kind == "auto":
-        kind = "error" if name in _ERROR_NAMES else "literals"
+        kind = "error" if name in _ERROR_NAMES else "json" if name.endswith(".json") else "literals"
+    if kind == "json":
+        return _document(data, name)
     try:
         if kind == "error":
             return plain_error(idl.ErrorDocument.FromString(data))
@@ -70,3 +73,11 @@ def read_message(data: bytes, *, name: str, kind: str) -> dict[str, object]:
     from copilot.core.types_text import type_text  # noqa: PLC0415 - for interfaces only
 
     return {entry.key: type_text(entry.value.type) for entry in variables}
+
+
+def _document(data: bytes, name: str) -> dict[str, object]:
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise BadInputs(f"{name} is no JSON", op="show", subject=name, hint="Was it cut off?") from error
+    return document if isinstance(document, dict) else {name: document}

@@ -27,7 +27,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "config": ("copilot.cli.config_show:command", "Print the effective configuration, without secrets."),
     "download": ("copilot.cli.pod_help:download", "Stage inputs, with the reference's own flags."),
     "exec": ("copilot.cli.light:exec_command", "Run a task's command, and tell the sidecar how it ended."),
-    "explain": ("copilot.cli.explain:command", "Say what a reason code means and what to do."),
+    "explain": ("copilot.cli.explain:command", "Say what became of a run, or what a reason code means."),
     "init": ("copilot.cli.pod_help:init", "Stage typed inputs into a directory."),
     "install": ("copilot.cli.install:command", "Copy copilot exec where any image can run it."),
     "plan": ("copilot.cli.pod_help:plan", "Print what init, download or sidecar would do."),

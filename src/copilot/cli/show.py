@@ -39,9 +39,10 @@ command = PeopleCommand(
             ["--kind"],
             type=click.Choice(messages.KINDS),
             default="auto",
-            help="What the message is; auto goes by the name: an error document, else literals.",
+            help="What the message is; auto goes by the name: an error document, JSON, else literals.",
         ),
     ],
-    help="Print the inputs.pb, outputs.pb or error document at URI (or a local path) as plain values.",
+    help="Print what lies at URI (or a local path) as plain values: an inputs.pb, an outputs.pb, an error document, a "
+    "_manifest.json or a _receipt.json.",
     example="copilot show s3://bucket/run/outputs.pb --json",
 )
