@@ -27,7 +27,7 @@ REF = parse_ref("aws://prod/db#password")
 
 @pytest.fixture
 def guard() -> LeakGuard:
-    return LeakGuard({REF: Secret(VALUE)})
+    return LeakGuard([(REF, Secret(VALUE))])
 
 
 @given(
@@ -46,7 +46,7 @@ def test_a_value_is_found_in_every_form_over_every_seam(
         "urlsafe": base64.urlsafe_b64encode(before + value + after).rstrip(b"="),
         "url": quote(before, safe="").encode() + quote(value, safe="").encode() + after,
     }[form]
-    guard = LeakGuard({REF: Secret(value)})
+    guard = LeakGuard([(REF, Secret(value))])
     found = guard.scan((written[at : at + chunk] for at in range(0, len(written), chunk)), "out")
     assert found is not None
     assert found.secret == "aws://prod/db#password"
@@ -78,16 +78,16 @@ def test_the_offset_is_where_the_value_begins(guard: LeakGuard) -> None:
 
 @given(st.binary(max_size=400))
 def test_nothing_is_found_where_nothing_is(data: bytes) -> None:
-    guard = LeakGuard({REF: Secret(b"\x00this is not in it\xff\x01\x02")})
+    guard = LeakGuard([(REF, Secret(b"\x00this is not in it\xff\x01\x02"))])
     assert guard.scan([data], "out") is None
 
 
 def test_values_too_short_to_mean_anything_are_not_looked_for() -> None:
-    assert LeakGuard({REF: Secret(b"12345")}).scan([b"12345"], "out") is None
+    assert LeakGuard([(REF, Secret(b"12345"))]).scan([b"12345"], "out") is None
 
 
 def test_a_field_of_a_json_secret_is_looked_for_by_its_name() -> None:
-    guard = LeakGuard({REF: Secret(b'{"host": "db.prod.internal", "password": "long-enough"}')})
+    guard = LeakGuard([(REF, Secret(b'{"host": "db.prod.internal", "password": "long-enough"}'))])
     assert guard.scan([b"connected to db.prod.internal"], "out") is None
     assert guard.scan([b"with long-enough"], "out") is not None
 
@@ -103,7 +103,7 @@ def test_a_tree_is_scanned_whole_names_included_and_links_are_not_followed(
     (root / "good").write_bytes(b"nothing")
     (root / "link").symlink_to(outside)
     assert [finding.where for finding in guard.scan_tree(root, cancel)] == [str(root / "deep/bad")]
-    named = LeakGuard({REF: Secret(b"in-the-name")})
+    named = LeakGuard([(REF, Secret(b"in-the-name"))])
     (root / "file-in-the-name.txt").touch()
     (finding,) = named.scan_tree(root, cancel)
     assert "in-the-name" not in repr(finding)

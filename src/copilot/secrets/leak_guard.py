@@ -1,26 +1,22 @@
-"""Looking for secrets in what a task leaves behind: raw, base64, URL-encoded and JSON-escaped, over the seams of chunks."""
+"""Looking for secrets in what a task leaves behind, in every spelling of ``core.secret_forms``, over the seams of chunks."""
 
 from __future__ import annotations
 
-import base64
-import json
 import stat
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
-from urllib.parse import quote, quote_plus
 
 from copilot.core.errors import SecretLeaked, UnreadableOutput
+from copilot.core.secret_forms import forms
+from copilot.core.secret_mask import SHORTEST_BYTES
 from copilot.core.secret_refs import describe_ref
 from copilot.secrets.resolver import leaves
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from copilot.core.ports import CancelToken, Log, SecretRef, SecretValue
-
-SHORTEST_BYTES = 6
-"""Shorter values are not looked for: they would be found everywhere."""
 
 _CHUNK_BYTES = 1024 * 1024
 
@@ -32,7 +28,7 @@ class Finding:
     Attributes:
         where: the file, or whatever the stream is called.
         secret: the reference, described; never the value.
-        form: ``raw``, ``base64``, ``url`` or ``json``.
+        form: ``raw``, ``hex``, ``base64``, ``url`` or ``json``.
         offset: where it begins, in bytes.
     """
 
@@ -49,10 +45,10 @@ class LeakGuard:
         values: what to look for; of a JSON secret also the fields whose names sound secret.
     """
 
-    def __init__(self, values: Mapping[SecretRef, SecretValue]) -> None:
+    def __init__(self, values: Iterable[tuple[SecretRef, SecretValue]]) -> None:
         """See the class."""
         self._needles: dict[bytes, tuple[str, str]] = {}
-        for ref, value in values.items():
+        for ref, value in values:
             raw = value.reveal()
             for text in (raw, raw.strip(), *leaves(raw, sensitive=True)):
                 if len(text) >= SHORTEST_BYTES:
@@ -143,29 +139,6 @@ class LeakGuard:
             if at >= 0 and (best is None or at < best[0]):
                 best = (at, secret, form)
         return None if best is None else Finding(where, best[1], best[2], begins_at + best[0])
-
-
-def forms(value: bytes) -> Iterator[tuple[bytes, str]]:
-    """How a value may be written, each with the form's name.
-
-    Base64 comes in all three positions, without the letters that depend on what stands before and after.
-    """
-    yield value, "raw"
-    for position in range(3):
-        for encode in (base64.b64encode, base64.urlsafe_b64encode):
-            # A letter carries 6 bits: those wholly inside the value are the same whatever is around it.
-            encoded = encode(b"\0" * position + value).rstrip(b"=")
-            first = -(-position * 8 // 6)
-            last = (position + len(value)) * 8 // 6
-            yield encoded[first:last], "base64"
-    for escaped in (quote(value, safe=""), quote(value), quote_plus(value), quote(value, safe="").lower()):
-        yield escaped.encode(), "url"
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        return
-    yield json.dumps(text)[1:-1].encode(), "json"
-    yield json.dumps(text, ensure_ascii=False)[1:-1].encode(), "json"
 
 
 def _chunks(stream: BinaryIO, cancel: CancelToken) -> Iterator[bytes]:

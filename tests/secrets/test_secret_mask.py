@@ -1,0 +1,73 @@
+"""The spellings of a secret are those that the standard library writes, and a mask over a stream misses none of them."""
+
+from __future__ import annotations
+
+import base64
+import json
+from urllib.parse import quote, quote_plus
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from copilot.core.secret_forms import forms
+from copilot.core.secret_mask import MASK, StreamMask
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=6, max_size=40)
+
+
+@given(TEXT)
+def test_the_forms_are_what_the_standard_library_writes(text: str) -> None:
+    value = text.encode()
+    found = {form for form, _ in forms(value)}
+    assert {value, value.hex().encode(), json.dumps(text)[1:-1].encode()} <= found
+    assert {quote(value).encode(), quote(value, safe="").encode(), quote_plus(value).encode()} <= found
+    assert json.dumps(text, ensure_ascii=False)[1:-1].encode() in found
+
+
+@given(st.binary(min_size=6, max_size=60), st.binary(max_size=5), st.binary(max_size=5))
+def test_a_value_is_found_inside_whatever_was_base64_encoded_around_it(value: bytes, before: bytes, after: bytes) -> None:
+    for encode in (base64.b64encode, base64.urlsafe_b64encode):
+        whole = encode(before + value + after)
+        assert any(form in whole for form, kind in forms(value) if kind == "base64")
+
+
+def masked(values: list[bytes], chunks: list[bytes]) -> bytes:
+    mask = StreamMask(values)
+    return b"".join([*map(mask.feed, chunks), mask.finish()])
+
+
+@given(TEXT, st.lists(st.sampled_from([b"a", b"Zz", b"\n", b"=", b"longer text "])), st.data())
+def test_a_secret_is_masked_wherever_the_stream_is_cut(secret: str, around: list[bytes], data: st.DataObject) -> None:
+    value = secret.encode()
+    spelled = data.draw(st.sampled_from(sorted({value, base64.b64encode(value), quote(value).encode()})))
+    whole = b"".join(around) + spelled + b"".join(reversed(around)) + spelled
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=6)))
+    chunks = [whole[start:end] for start, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert value not in masked([value], chunks).replace(MASK, b"\0")
+    assert masked([value], chunks).count(MASK) >= 1
+
+
+@given(st.lists(st.binary(max_size=30), max_size=10))
+def test_what_holds_no_secret_passes_unchanged_and_without_delay(chunks: list[bytes]) -> None:
+    mask = StreamMask([b"\xff-s3cret-\xfe"])
+    passed = b""
+    for chunk in chunks:
+        passed += mask.feed(chunk)
+    assert passed + mask.finish() == b"".join(chunks)
+    assert StreamMask([b"s3cret-value"]).feed(b"a line\n") == b"a line\n"
+
+
+@given(st.binary(min_size=6, max_size=20), st.integers(1, 30), st.integers(1, 7))
+def test_repeated_secrets_are_masked_and_nothing_of_them_is_left(value: bytes, times: int, step: int) -> None:
+    whole = b"<" + value * times + b">"
+    text = masked([value], [whole[at : at + step] for at in range(0, len(whole), step)])
+    assert value not in text.replace(MASK, b"")
+    assert text.startswith((b"<", MASK))
+
+
+def test_short_values_are_left_alone() -> None:
+    assert masked([b"abc"], [b"abcabc"]) == b"abcabc"
+
+
+def test_a_longer_secret_that_begins_like_a_shorter_one_is_masked_whole() -> None:
+    assert masked([b"s3cret", b"s3cret-and-more"], [b"x s3cret", b"-and-mo", b"re y"]) == b"x *** y"
