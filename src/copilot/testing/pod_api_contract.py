@@ -93,7 +93,15 @@ def over(pod: Pod) -> bool:
 
 
 class PodApiContract:
-    """The suite."""
+    """The suite.
+
+    Attributes:
+        image: what every container runs in; anything with a shell.
+        patience_s: how long a pod may take to become what is wanted.
+    """
+
+    image = "busybox"
+    patience_s = PATIENCE_S
 
     @pytest.fixture(autouse=True)
     def _clean(self, pods: PodApi, namespace: str) -> Iterator[None]:
@@ -106,7 +114,10 @@ class PodApiContract:
     def create(self, pod: Pod, **more: Json) -> str:
         """Creates a pod that is taken away after the test."""
         self.made.append(str(pod["metadata"]["name"]))
-        made: Pod = self.pods.create(pod, **more)
+        spec = {**pod["spec"]}
+        for part in ("initContainers", "containers"):
+            spec[part] = [{**each, "image": self.image} for each in spec.get(part, ())]
+        made: Pod = self.pods.create({**pod, "spec": spec}, **more)
         return str(made["metadata"]["name"])
 
     def get(self, name: str) -> Pod:
@@ -116,7 +127,7 @@ class PodApiContract:
 
     def watch(self) -> Iterator[tuple[str, Pod]]:
         """The namespace's pods, for as long as this suite has patience."""
-        yield from self.pods.watch(self.namespace, Token(SystemClock(), timeout_s=PATIENCE_S))
+        yield from self.pods.watch(self.namespace, Token(SystemClock(), timeout_s=self.patience_s))
 
     def until(self, name: str, wanted: Callable[[Pod], object]) -> Pod:
         """Watches the pod until it is as wanted."""
@@ -126,13 +137,15 @@ class PodApiContract:
                 latest = pod
                 if kind == "DELETED" or wanted(pod):
                     return pod
-        raise AssertionError(f"the pod is not as wanted within {PATIENCE_S:.0f} s: {latest.get('status')}")
+        raise AssertionError(f"the pod is not as wanted within {self.patience_s:.0f} s: {latest.get('status')}")
 
     def until_ready(self, name: str, of: str = "main") -> None:
         """Waits for the word ``ready`` in a container's log: from then on it handles SIGTERM."""
         self.until(name, lambda pod: running(pod, of))
         said = b""
-        for chunk in self.pods.logs(self.namespace, name, of, follow=True, cancel=Token(SystemClock(), timeout_s=PATIENCE_S)):
+        for chunk in self.pods.logs(
+            self.namespace, name, of, follow=True, cancel=Token(SystemClock(), timeout_s=self.patience_s)
+        ):
             said += chunk
             if b"ready\n" in said:
                 return
@@ -145,7 +158,7 @@ class PodApiContract:
     def log(self, name: str, of: str, **more: Json) -> str:
         """The whole log of a container."""
         more.setdefault("follow", False)
-        token = Token(SystemClock(), timeout_s=PATIENCE_S)
+        token = Token(SystemClock(), timeout_s=self.patience_s)
         return b"".join(self.pods.logs(self.namespace, name, of, cancel=token, **more)).decode()
 
     # --- the end of main --------------------------------------------------------------------------------------------
@@ -287,15 +300,15 @@ class PodApiContract:
 
     def until_gone(self, name: str) -> None:
         """Waits until the pod cannot be found."""
-        deadline = time.monotonic() + PATIENCE_S
-        token = Token(SystemClock(), timeout_s=PATIENCE_S)
+        deadline = time.monotonic() + self.patience_s
+        token = Token(SystemClock(), timeout_s=self.patience_s)
         while time.monotonic() < deadline:
             try:
                 self.pods.get(self.namespace, name)
             except PodNotFound:
                 return
             token.wait(0.05)
-        raise AssertionError(f"{name} is still there after {PATIENCE_S:.0f} s")
+        raise AssertionError(f"{name} is still there after {self.patience_s:.0f} s")
 
     # --- watching ---------------------------------------------------------------------------------------------------
 
@@ -341,7 +354,9 @@ class PodApiContract:
     def test_a_log_can_be_followed_while_its_container_writes(self) -> None:
         name = self.create(manifest(self.namespace, container("main", "echo first; sleep 1; " + OBEYS)))
         self.until(name, lambda pod: running(pod, "main"))
-        chunks = self.pods.logs(self.namespace, name, "main", follow=True, cancel=Token(SystemClock(), timeout_s=PATIENCE_S))
+        chunks = self.pods.logs(
+            self.namespace, name, "main", follow=True, cancel=Token(SystemClock(), timeout_s=self.patience_s)
+        )
         assert next(chunks) == b"first\n"
         assert running(self.get(name), "main")
 

@@ -62,6 +62,7 @@ class ProcessExecutor(PodApi):
         """Finds the pods that are there and listens."""
         self._root = root.resolve()
         (self._root / "pods").mkdir(parents=True, exist_ok=True)
+        self._root.chmod(0o700)
         (self._root / "new").mkdir(exist_ok=True)
         self.sandbox = sandbox or find_sandbox()
         self._base_env = {
@@ -91,9 +92,7 @@ class ProcessExecutor(PodApi):
         self._closed = True
         os.write(self._waker, b"\0")
         self._thread.join()
-        if self._nursery is not None and self._nursery.stdin is not None:
-            self._nursery.stdin.close()
-            self._nursery.wait()
+        self._close_nursery()
         self._listeners.close(self._pipe_name)
         for descriptor in (self._pipe, self._woken, self._waker):
             os.close(descriptor)
@@ -120,7 +119,7 @@ class ProcessExecutor(PodApi):
         write_whole(new / "pod.json", pod)
         if secrets:
             objects = _objects(pod)
-            objects.parent.mkdir(parents=True, exist_ok=True)
+            objects.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             write_whole(objects, list(secrets), 0o600)  # type: ignore[arg-type]  # a list is JSON as well
         try:
             new.rename(place)
@@ -256,12 +255,18 @@ class ProcessExecutor(PodApi):
         """One more supervisor. A nursery that died is replaced."""
         for again in (False, True):
             if self._nursery is None or again:
+                self._close_nursery()
                 self._nursery = self._new_nursery()
             pipe = self._nursery.stdin
             with contextlib.suppress(BrokenPipeError):
                 if pipe is not None:
                     pipe.write(line)
                     return
+
+    def _close_nursery(self) -> None:
+        if self._nursery is not None and self._nursery.stdin is not None:
+            self._nursery.stdin.close()
+            self._nursery.wait()
 
     def _new_nursery(self) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

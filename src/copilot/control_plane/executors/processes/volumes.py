@@ -42,7 +42,7 @@ def prepare_volumes(pod: Mapping[str, Any], place: Path, data: ObjectData) -> di
         directory = (in_memory if memory else place / "volumes") / name
         directory.mkdir(parents=True, exist_ok=True)
         if memory:
-            in_memory.chmod(0o711)
+            in_memory.chmod(0o700)
         directory.chmod(0o777 if kind == "emptyDir" else 0o755)
         if kind != "emptyDir":
             source = volume[kind]
