@@ -1,0 +1,249 @@
+"""A small client of a control plane, for the command line: plain values in, plain values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any, Final
+
+import urllib3
+from connectrpc.code import Code
+from connectrpc.errors import ConnectError
+from flyteidl2.auth import identity_pb2
+from flyteidl2.auth.identity_connect import IdentityServiceClientSync
+from flyteidl2.common.identifier_pb2 import ActionIdentifier, ProjectIdentifier, RunIdentifier
+from flyteidl2.common.list_pb2 import ListRequest
+from flyteidl2.core.literals_pb2 import LiteralMap
+from flyteidl2.dataproxy import dataproxy_service_pb2 as data
+from flyteidl2.dataproxy.dataproxy_service_connect import DataProxyServiceClientSync
+from flyteidl2.project import project_service_pb2 as projects
+from flyteidl2.project.project_service_connect import ProjectServiceClientSync
+from flyteidl2.task.common_pb2 import Inputs
+from flyteidl2.task.task_definition_pb2 import TaskSpec
+from flyteidl2.workflow import run_definition_pb2 as rd
+from flyteidl2.workflow import run_service_pb2 as pb
+from flyteidl2.workflow.run_service_connect import RunServiceClientSync
+
+from copilot.control_plane import errors as ours
+from copilot.control_plane.moves import ROOT
+from copilot.control_plane.phases import Phase
+from copilot.core.errors import CopilotError, Unreachable
+
+if TYPE_CHECKING:
+    from flyteidl2.core.types_pb2 import LiteralType
+
+_CLASSES: Final[Mapping[Code, type[CopilotError]]] = {
+    Code.INVALID_ARGUMENT: ours.InvalidRequest,
+    Code.NOT_FOUND: ours.NoSuchResource,
+    Code.ALREADY_EXISTS: ours.ResourceExists,
+    Code.UNAUTHENTICATED: ours.NotAuthenticated,
+    Code.PERMISSION_DENIED: ours.NotAllowed,
+    Code.RESOURCE_EXHAUSTED: ours.TooLarge,
+    Code.FAILED_PRECONDITION: ours.Conflict,
+    Code.UNIMPLEMENTED: ours.NotServed,
+    Code.UNAVAILABLE: Unreachable,
+}
+
+
+class ControlPlaneClient:
+    """Speaks to one server about one project and domain.
+
+    Args:
+        url: ``http://host:port``.
+        project, domain: what names mean.
+        token: a bearer token, or empty.
+    """
+
+    def __init__(self, url: str, *, project: str, domain: str, token: str = "") -> None:
+        self.url, self.project, self.domain = url, project, domain
+        self._headers = {"authorization": f"Bearer {token}"} if token else {}
+        self._runs = RunServiceClientSync(url)
+        self._data = DataProxyServiceClientSync(url)
+        self._identity = IdentityServiceClientSync(url)
+        self._projects = ProjectServiceClientSync(url)
+
+    def submit(self, spec: TaskSpec, literals: LiteralMap, name: str = "") -> str:
+        """Makes a run; its name."""
+        request = pb.CreateRunRequest(task_spec=spec, source=rd.RUN_SOURCE_CLI)
+        inputs = Inputs()
+        for key in sorted(literals.literals):
+            inputs.literals.add(name=key, value=literals.literals[key])
+        request.inputs.CopyFrom(inputs)
+        if name:
+            request.run_id.CopyFrom(self._run(name))
+        else:
+            request.project_id.CopyFrom(ProjectIdentifier(name=self.project, domain=self.domain))
+        return str(self._call(self._runs.create_run, request).run.action.id.run.name)
+
+    def runs(self, limit: int) -> list[dict[str, Any]]:
+        """The newest runs."""
+        place = ProjectIdentifier(name=self.project, domain=self.domain)
+        request = pb.ListRunsRequest(request=ListRequest(limit=limit), project_id=place)
+        return [_row(run.action) for run in self._call(self._runs.list_runs, request).runs]
+
+    def describe(self, name: str) -> dict[str, Any]:
+        """A run with its attempts and what was said of them."""
+        request = pb.GetRunDetailsRequest(run_id=self._run(name))
+        details = self._call(self._runs.get_run_details, request).details.action
+        return _details(details)
+
+    def wait(self, name: str) -> dict[str, Any]:
+        """A run's end, once it is there, through broken connections."""
+        request = pb.WatchActionDetailsRequest(action_id=self._action(name))
+        while True:
+            for message in self._stream(self._runs.watch_action_details, request):
+                if Phase(message.details.status.phase).terminal:
+                    return _details(message.details)
+
+    def abort(self, name: str, reason: str) -> None:
+        """Aborts a run."""
+        self._call(self._runs.abort_run, pb.AbortRunRequest(run_id=self._run(name), reason=reason))
+
+    def logs(self, name: str, attempt: int) -> Iterator[str]:
+        """A run's log, line by line, until its end; waits for its beginning."""
+        self._until_logged(name, attempt)
+        request = data.TailLogsRequest(action_id=self._action(name), attempt=attempt)
+        for message in self._stream(self._data.tail_logs, request):
+            for logs in message.logs:
+                for line in logs.lines:
+                    yield line.message
+
+    def _until_logged(self, name: str, attempt: int) -> None:
+        watch = pb.WatchActionDetailsRequest(action_id=self._action(name))
+        for message in self._stream(self._runs.watch_action_details, watch):
+            mine = [each for each in message.details.attempts if each.attempt == attempt]
+            if Phase(message.details.status.phase).terminal or (mine and mine[0].logs_available):
+                return
+
+    def outputs(self, name: str) -> LiteralMap:
+        """A run's outputs."""
+        answer = self._call(self._data.get_action_data, data.GetActionDataRequest(action_id=self._action(name)))
+        return LiteralMap.FromString(answer.outputs.SerializeToString())
+
+    def projects(self) -> list[dict[str, Any]]:
+        """Every project."""
+        answer = self._call(self._projects.list_projects, projects.ListProjectsRequest())
+        return [{"id": each.id, "name": each.name, "description": each.description} for each in answer.projects.projects]
+
+    def create_project(self, identifier: str, name: str) -> None:
+        """Makes a project."""
+        project = projects.Project(id=identifier, name=name)
+        self._call(self._projects.create_project, projects.CreateProjectRequest(project=project))
+
+    # --- looking after the server -------------------------------------------------------------------------------------
+
+    def health(self, path: str) -> str:
+        """What a health endpoint says. Raises ``Unreachable``."""
+        try:
+            answer = urllib3.request("GET", f"{self.url}{path}", timeout=10, retries=False)
+        except urllib3.exceptions.HTTPError as cause:
+            raise Unreachable(
+                f"the server at {self.url} does not answer", op="get", hint="Start it: copilot server."
+            ) from cause
+        if answer.status != HTTPStatus.OK:
+            raise Unreachable(answer.data.decode(errors="replace")[:200], op="get", subject=path)
+        return f"{self.url} answers"
+
+    def whoami(self) -> str:
+        """Who we are to the server."""
+        try:
+            answer = self._identity.user_info(identity_pb2.UserInfoRequest(), headers=self._headers)
+        except ConnectError as error:
+            if error.code == Code.UNAUTHENTICATED and not self._headers:
+                return "nobody: no token was given"
+            raise _ours(error, self.url) from error
+        return str(answer.subject)
+
+    def check_project(self) -> str:
+        """That the project is there."""
+        found = self._call(self._projects.get_project, projects.GetProjectRequest(id=self.project)).project
+        if self.domain not in [domain.id for domain in found.domains]:
+            raise ours.NoSuchResource(f"project {self.project} has no domain {self.domain}")
+        return f"{self.project}/{self.domain} is there"
+
+    def check_store(self) -> str:
+        """That the server can write to its store: it stores an empty set of inputs."""
+        place = ProjectIdentifier(name=self.project, domain=self.domain)
+        answer = self._call(self._data.upload_inputs, data.UploadInputsRequest(project_id=place, inputs=Inputs()))
+        return f"{answer.offloaded_input_data.uri} was written"
+
+    def check_executor(self) -> str:
+        """That a task that does nothing runs."""
+        spec = container_task("doctor", "busybox", ["true"], inputs={}, outputs={})
+        run = self.wait(self.submit(spec, LiteralMap()))
+        if run["phase"] != Phase.SUCCEEDED.name:
+            raise ours.ControlPlaneError(f"run {run['run']} ended {run['phase']}: {run.get('error', {}).get('message', '')}")
+        return f"run {run['run']} took {run['seconds']} s"
+
+    def _run(self, name: str) -> RunIdentifier:
+        return RunIdentifier(project=self.project, domain=self.domain, name=name)
+
+    def _action(self, name: str) -> ActionIdentifier:
+        return ActionIdentifier(run=self._run(name), name=ROOT)
+
+    def _call(self, method: Any, request: object) -> Any:  # noqa: ANN401 - a client's method
+        try:
+            return method(request, headers=self._headers)
+        except ConnectError as error:
+            raise _ours(error, self.url) from error
+
+    def _stream(self, method: Any, request: object) -> Iterator[Any]:  # noqa: ANN401 - a client's method
+        try:
+            yield from method(request, headers=self._headers)
+        except ConnectError as error:
+            raise _ours(error, self.url) from error
+
+
+def container_task(
+    name: str, image: str, command: Sequence[str], *, inputs: Mapping[str, LiteralType], outputs: Mapping[str, LiteralType]
+) -> TaskSpec:
+    """A container task that finds its inputs under ``/var/inputs`` and leaves its outputs under ``/var/outputs``."""
+    spec = TaskSpec(short_name=name)
+    template = spec.task_template
+    template.id.name, template.id.version, template.type = name, "cli", "raw-container"
+    template.container.image = image
+    template.container.args.extend(command)
+    template.container.data_config.enabled = True
+    template.container.data_config.input_path, template.container.data_config.output_path = "/var/inputs", "/var/outputs"
+    for variables, declared in ((template.interface.inputs, inputs), (template.interface.outputs, outputs)):
+        for key, kind in sorted(declared.items()):
+            variables.variables.add(key=key).value.type.CopyFrom(kind)
+    return spec
+
+
+def _row(action: rd.Action) -> dict[str, Any]:
+    row = {
+        "run": action.id.run.name,
+        "task": action.metadata.task.id.name,
+        "phase": Phase(action.status.phase).name,
+        "attempts": action.status.attempts,
+        "started": action.status.start_time.ToJsonString(),
+    }
+    if action.status.HasField("end_time"):
+        row["seconds"] = round(action.status.duration_ms / 1000, 3)
+    return row
+
+
+def _details(details: rd.ActionDetails) -> dict[str, Any]:
+    found = _row(rd.Action(id=details.id, metadata=details.metadata, status=details.status))
+    if details.HasField("error_info"):
+        found["error"] = {"code": details.error_info.code, "message": details.error_info.message}
+    if details.HasField("abort_info"):
+        found["aborted"] = details.abort_info.reason
+    found["history"] = [
+        {
+            "attempt": attempt.attempt,
+            "phase": Phase(attempt.phase).name,
+            "error": attempt.error_info.message,
+            "events": [f"{event.occurred_at.ToJsonString()} {event.message}" for event in attempt.cluster_events],
+        }
+        for attempt in details.attempts
+    ]
+    return found
+
+
+def _ours(error: ConnectError, url: str) -> CopilotError:
+    kind = _CLASSES.get(error.code, ours.ControlPlaneError)
+    if kind is Unreachable:
+        return Unreachable(f"the server at {url} does not answer", op="rpc", subject=url, hint="Start it: copilot server.")
+    return kind(error.message.rstrip("."), op="rpc", subject=url)
