@@ -121,6 +121,16 @@ class Retrier:
         bound_s = min(self.policy.max_wait_s, self.policy.first_wait_s * 2 ** min(patience.attempts - 1, 16))
         return max(self._rng.uniform(bound_s / 2, bound_s), error.retry_after_s or 0.0)
 
+    def _within(self, cancel: CancelToken, wait_s: float) -> float:
+        """``wait_s``, or half of the time that is left if that is less: the last attempts come before the deadline."""
+        left_s = cancel.remaining_s()
+        return wait_s if left_s is None or wait_s < left_s else left_s / 2
+
+    def _is_over(self, cancel: CancelToken) -> bool:
+        """Whether there is no time for another attempt: what failed says more then than that the time is over."""
+        left_s = cancel.remaining_s()
+        return left_s is not None and left_s < self.policy.first_wait_s
+
     def _again(
         self, fn: Callable[[], T], first: CopilotError, *, cancel: CancelToken, op: str, subject: str, patience: Patience
     ) -> T:
@@ -159,8 +169,8 @@ class Retrier:
 
         return Retrying(
             retry=retry_if_exception(lambda error: isinstance(error, CopilotError) and error.transient),
-            stop=lambda state: self.stop(failure(state), patience),
-            wait=lambda state: self.wait_s(failure(state), patience),
+            stop=lambda state: self.stop(failure(state), patience) or self._is_over(cancel),
+            wait=lambda state: self._within(cancel, self.wait_s(failure(state), patience)),
             sleep=sleep,
             before_sleep=tell,
             reraise=True,
