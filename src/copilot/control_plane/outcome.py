@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NEVER_STARTS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 PREEMPTION: Final = "PreemptionByScheduler"
 TASK_FAILED: Final = "TaskFailed"
+ERROR_MARKER: Final = "error-marker"
 _USER_EXIT_CODES: Final = frozenset({ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.DENIED, ExitCode.INPUT})
 _BLAME: Final[Mapping[Outcome, Blame]] = {
     Outcome.FAILED: Blame.USER,
@@ -131,6 +132,14 @@ class _Facts:
         return found
 
     @property
+    def memory_limit(self) -> str:
+        name = main_name(self.pod)
+        for each in (self.pod.get("spec") or {}).get("containers") or ():
+            if each.get("name") == name:
+                return str(((each.get("resources") or {}).get("limits") or {}).get("memory") or "")
+        return ""
+
+    @property
     def ended_at(self) -> float | None:
         sidecar = (self.status_of(SIDECAR).get("state") or {}).get("terminated") or {}
         times = [seconds(each.get("finishedAt")) for each in (self.main, sidecar)]
@@ -159,13 +168,26 @@ def _judged(facts: _Facts, verdict: Verdict, published: Published) -> Ending | N
         told = error_ending(published.error) if published.error is not None else None
         return told if told is not None and told.code != OUTPUT_UPLOAD_FAILED else _init_failed(failed)
     if published.error is not None:
-        return error_ending(published.error)
+        return _with_error(facts, verdict, published, error_ending(published.error))
     if verdict.outcome is Outcome.SUCCEEDED:
         if published.outputs or not facts.publishes:
             return Ending(Phase.SUCCEEDED)
         return None if facts.sidecar_works else _nothing_published(facts)
     if facts.sidecar_works and verdict.outcome is Outcome.FAILED:
         return None  # the sidecar may be about to tell the task's own reason
+    return _ending(verdict, facts)
+
+
+def _with_error(facts: _Facts, verdict: Verdict, published: Published, told: Ending) -> Ending | None:
+    """An error document, beside main's own end.
+
+    The sidecar writes one as well when a failed task left no outputs, which is no reason; what the task itself wrote into
+    ``_ERROR`` is one, and the receipt tells the two apart.
+    """
+    if verdict.outcome is Outcome.SUCCEEDED or told.code != OUTPUT_UPLOAD_FAILED or _row(published.receipt) == ERROR_MARKER:
+        return told
+    if published.receipt is None and facts.sidecar_works:
+        return None
     return _ending(verdict, facts)
 
 
@@ -188,6 +210,9 @@ def _ending(verdict: Verdict, facts: _Facts) -> Ending:
         if main.get("reason") not in {None, "", "Error"}:
             code = str(main["reason"])
         sentences.append(f"The task ended with exit code {verdict.exit_code}.")
+    elif verdict.outcome is Outcome.OOM:
+        limit = facts.memory_limit
+        sentences.append(f"The task used more memory than its limit{f' of {limit}' if limit else ''} and was killed.")
     elif verdict.outcome is Outcome.UNKNOWN:
         code = str(status.get("reason") or code)
         sentences.append(str(status.get("message") or "The pod ended, and its task never began."))
@@ -246,11 +271,16 @@ def _without_pod(work: AttemptWork, published: Published) -> Ending:
 
 
 def _proven(receipt: bytes | None) -> bool:
+    return _row(receipt) in _PROVEN
+
+
+def _row(receipt: bytes | None) -> str | None:
+    """The row of the truth table by which the sidecar judged, from its receipt."""
     try:
         row = json.loads(receipt or b"{}").get("verdict", {}).get("row")
     except (ValueError, AttributeError):
-        return False
-    return row in _PROVEN
+        return None
+    return row if isinstance(row, str) else None
 
 
 def _disruption(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

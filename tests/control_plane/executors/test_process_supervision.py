@@ -6,6 +6,8 @@ import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -289,3 +291,41 @@ def test_times_are_true_to_the_millisecond(executor: ProcessExecutor) -> None:
     pod = run(executor, container("main", "sleep 0.3"))
     began, finished = (ended(pod, "main")[each] for each in ("startedAt", "finishedAt"))
     assert json.dumps([began, finished]).count(".") == 2
+
+
+# --- a server that is killed at any moment ----------------------------------------------------------------------------
+
+_SERVER = """
+import json, sys
+from pathlib import Path
+from copilot.control_plane.executors.process import ProcessExecutor
+from copilot.core.errors import PodExists
+with ProcessExecutor(Path(sys.argv[1])) as executor:
+    for pod in json.loads(sys.stdin.read()):
+        try:
+            executor.create(pod)
+        except PodExists:
+            pass
+        print(pod["metadata"]["name"], flush=True)
+"""
+
+
+def test_a_server_killed_at_any_moment_loses_nothing_and_starts_nothing_twice(root: Path, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    pods = [manifest(SPACE, container("main", f"echo {place} >>{ledger}; sleep 0.1")) for place in range(25)]
+    for kill_after in (0, 1, 4, 9, 16, 25):
+        process = subprocess.Popen(
+            [sys.executable, "-c", _SERVER, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert process.stdin is not None
+        assert process.stdout is not None
+        with process, process.stdin, process.stdout:
+            process.stdin.write(json.dumps(pods).encode())
+            process.stdin.close()
+            for _ in range(kill_after):
+                process.stdout.readline()
+            process.kill()
+    with ProcessExecutor(root) as last:
+        for pod in pods:
+            assert phase(until(last, pod["metadata"]["name"], over)) == "Succeeded"
+    assert sorted(ledger.read_text().split(), key=int) == [str(place) for place in range(25)]

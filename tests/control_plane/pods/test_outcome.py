@@ -217,6 +217,27 @@ def test_fault_2_the_task_s_own_words_reach_the_user(work: MakeWork) -> None:
     assert not judged(work("add"), pod(terminated(0)), error(kind=ContainerError.NON_RECOVERABLE)).retryable
 
 
+def upload_failed(row: str | None) -> Published:
+    document = ErrorDocument(error=ContainerError(code="OutputUploadFailed", message="words"))
+    receipt = json.dumps({"verdict": {"row": row}}).encode() if row else None
+    return Published(error=document.SerializeToString(), receipt=receipt)
+
+
+def test_a_failed_task_s_missing_outputs_are_not_the_reason_but_its_own_words_are(work: MakeWork) -> None:
+    seen = pod(terminated(3, message="bad thing"), terminated(21))
+    assert judged(work("add"), seen, upload_failed("trusted-signal")).message == "The task ended with exit code 3. bad thing"
+    assert judged(work("add"), seen, upload_failed(None)).message == "The task ended with exit code 3. bad thing"
+    assert judged(work("add"), seen, upload_failed("error-marker")).message == "words"
+    assert judged(work("add"), pod(terminated(0), terminated(21)), upload_failed(None)).message == "words"
+    assert attempt_outcome(work("add"), pod(terminated(3), RUNNING), upload_failed(None)) is None
+
+
+def test_fault_18_out_of_memory_is_said_with_the_limit(work: MakeWork) -> None:
+    limited = {"containers": [{"name": "main", "resources": {"limits": {"memory": "64Mi"}}}]}
+    ending = judged(work("add"), pod(terminated(137, "OOMKilled"), RUNNING, spec=limited), NOTHING)
+    assert ending.message == "The task used more memory than its limit of 64Mi and was killed."
+
+
 def test_fault_3_a_task_without_outputs_succeeds_with_its_exit_code(work: MakeWork) -> None:
     assert judged(work("noout"), pod(terminated(0)), NOTHING).phase is Phase.SUCCEEDED
     assert judged(work("noio"), pod(terminated(0)), NOTHING).phase is Phase.SUCCEEDED

@@ -322,7 +322,7 @@ class ProcessExecutor(PodApi):
         young = time.monotonic() - self._born.get(key, -_STARTING_S) < _STARTING_S
         if young or record.supervised():
             return
-        if not (record.directory / "status.json").exists():
+        if not record.begun():
             self._supervise(record.directory, pod)
             return
         fresh = record.read()

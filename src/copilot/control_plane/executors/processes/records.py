@@ -55,6 +55,10 @@ class PodRecord:
         """The supervisor's word."""
         write_whole(self.directory / "status.json", status)
 
+    def begun(self) -> bool:
+        """A supervisor took it on once."""
+        return (self.directory / "status.json").exists()
+
     def write_processes(self, pids: Sequence[int]) -> None:
         """Which processes to end if the supervisor dies; a number alone could be another's by then, so their birth is kept."""
         births = {str(pid): birth for pid in pids if (birth := _birth(pid)) is not None}

@@ -30,8 +30,9 @@ def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path
     """Runs the pod in ``directory`` to its end. 0, or 1 where another supervisor has it or it is gone."""
     record = PodRecord(directory)
     pod = record.read()
-    if pod is None or not record.hold():
+    if pod is None or not record.hold() or record.begun():
         return 1
+    record.write_status({"phase": "Pending"})  # from here on nobody begins this pod again
     namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
     listeners, loop = Listeners(root / "listeners"), Loop()
 
