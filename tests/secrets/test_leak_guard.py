@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.core.errors import SecretLeaked
+from copilot.core.secret_mask import SHORTEST_BYTES
 from copilot.core.secret_refs import parse_ref
-from copilot.secrets.leak_guard import SHORTEST_BYTES, LeakGuard
+from copilot.secrets.leak_guard import LeakGuard
 from copilot.secrets.values import Secret
 
 if TYPE_CHECKING:

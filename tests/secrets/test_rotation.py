@@ -347,17 +347,20 @@ def test_the_sidecar_goes_on_where_init_stopped(bao: OpenBao, postgres: Postgres
     assert (memory / "handover").stat().st_mode & 0o777 == 0o600
 
     sidecar = resolver_for(bao, log)
-    placed = given.take(sidecar)
-    assert placed == done.placed
-    assert not (memory / "handover").exists()
-    assert given.take(sidecar) is None
+    taken = given.take(sidecar)
+    assert taken is not None
+    assert (taken.placed, taken.again) == (done.placed, False)
+    assert done.environment["PASSWORD"] not in (memory / "handover").read_text()
+    second = given.take(resolver_for(bao, log))
+    assert second is not None
+    assert (second.placed, second.again) == (done.placed, True)
     username = parse_ref(f"vault://{mount}/creds/app#username")
     assert sidecar.values()[username].reveal() == (memory / "username").read_bytes()
     lease = lease_of(sidecar.values()[username])
     assert lease is not None
     assert 50 < lease.expires_at_s - clock.monotonic_s() <= 60
     assert logs_in(postgres, (memory / "username").read_text(), done.environment["PASSWORD"])
-    rotator = Rotator(sidecar, placed or (), clock=clock, log=log)
+    rotator = Rotator(sidecar, taken.placed, clock=clock, log=log)
     due_s = rotator.due_in_s()
     assert due_s is not None
     assert 30 < due_s <= 40

@@ -9,16 +9,18 @@ import psycopg
 import pytest
 from flyteidl2.core.security_pb2 import Secret
 
-from copilot.core.errors import NotTmpfs, SecretNotFound, SecretPathTaken
+from copilot.core.errors import LocalIOError, NotTmpfs, SecretNotFound
 from copilot.core.flyte_secrets import FlyteSecrets
 from copilot.core.secret_refs import parse_ref
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
+from copilot.secrets.custody import KeepRequest
 from copilot.secrets.files import SecretFile
 from copilot.secrets.inject import parse_delivery
+from copilot.secrets.keep import keep_secrets
 from copilot.secrets.render import Template
 from copilot.secrets.resolver import Resolver, open_resolver
-from copilot.secrets.run import SecretRequest, deliver_secrets, keep_secrets
+from copilot.secrets.run import SecretRequest, deliver_secrets
 from copilot.secrets.settings import SecretSettings, VaultSettings
 from copilot.testing.recording import RecordingLog
 
@@ -78,7 +80,7 @@ def test_everything_is_delivered_in_one_run_and_given_back_by_the_sidecar(
         platform=FlyteSecrets(manager="global"),
         hand_over=memory / "handover",
     )
-    done = deliver_secrets(request, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel, grace=cancel)
+    done = deliver_secrets(request, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel, grace=lambda: cancel)
     assert done.environment == {"FLYTE_SECRETS_ENV_PREFIX": "_UNION_", "_UNION_G_K": "flytes"}
     user, password = (memory / "pg").read_text().split(":")
     assert (memory / "user").read_text() == user  # one lease, although asked for in two ways
@@ -86,17 +88,18 @@ def test_everything_is_delivered_in_one_run_and_given_back_by_the_sidecar(
     url = f"postgresql://{user}:{password}@{postgres.host}:{postgres.port}/postgres"
     psycopg.connect(url).close()
 
-    rotator = keep_secrets(memory / "handover", resolver_for(bao, log), clock=CLOCK, log=log, templates=[conf])
+    rotator = keep_secrets(KeepRequest(memory / "handover"), resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)
     assert rotator is not None
     rotator.finish(cancel)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
     assert leases(bao, accounts) == 0
-    assert keep_secrets(memory / "handover", resolver_for(bao, log), clock=CLOCK, log=log) is None
+    nothing = KeepRequest(memory / "nothing")
+    assert keep_secrets(nothing, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel) is None
 
 
 @pytest.mark.parametrize(
-    ("bad", "error"), [("not found", SecretNotFound), ("on a disk", NotTmpfs), ("a directory", SecretPathTaken)]
+    ("bad", "error"), [("not found", SecretNotFound), ("on a disk", NotTmpfs), ("a directory", LocalIOError)]
 )
 def test_after_a_failure_nothing_is_there_and_nothing_stays_lent(
     bao: OpenBao, accounts: str, memory: Path, bad: str, error: type[Exception]
@@ -112,7 +115,7 @@ def test_after_a_failure_nothing_is_there_and_nothing_stays_lent(
         hand_over.mkdir()
     request = SecretRequest(deliveries=deliveries, hand_over=hand_over)
     with pytest.raises(error):
-        deliver_secrets(request, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel, grace=cancel)
+        deliver_secrets(request, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel, grace=lambda: cancel)
     assert leases(bao, accounts) == 0
     assert [path for path in memory.rglob("*") if path.is_file()] == []
     assert not hand_over.is_file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,6 +20,7 @@ from copilot.download.run import InputRequest, InputsManifest, plan_inputs, stag
 if TYPE_CHECKING:
     from copilot.cli.pflag import Parsed
     from copilot.cli.session import Session
+    from copilot.core.ports import CancelToken
 
 _ONE_HOUR: Final = "1h0m0s"
 
@@ -29,24 +31,45 @@ def run(session: Session, parsed: Parsed) -> int:
     Raises:
         CopilotError: why nothing was staged.
     """
-    request = _request(session, parsed)
+    secrets = any(parsed.given(flag.name) for flag in flags.SECRETS_OF_INIT)
     timeout_s = seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
     cancel = session.token(timeout_s=timeout_s, budget="--timeout")
+    only_secrets = secrets and not (parsed.last("from-remote") or parsed.last("to-local-dir"))
+    request = None if only_secrets else _request(session, parsed)
     if parsed.last("dry-run") == "true":
-        plan = plan_inputs(request, transfer=session.transfer, cancel=cancel)
-        sys.stdout.write(json.dumps(plan.as_dict(), ensure_ascii=False, indent=2) + "\n")
+        facts = {} if request is None else plan_inputs(request, transfer=session.transfer, cancel=cancel).as_dict()
+        sys.stdout.write(json.dumps(facts | _secrets_of(session, parsed), ensure_ascii=False, indent=2) + "\n")
         return 0
-    staged = stage_inputs(
-        request,
-        transfer=session.transfer,
-        clock=session.clock,
-        log=session.log,
-        cancel=cancel,
-        stores=session.stores,
-    )
+    with _delivered(session, parsed, cancel) if secrets else nullcontext():
+        if request is None:
+            return 0
+        staged = stage_inputs(
+            request,
+            transfer=session.transfer,
+            clock=session.clock,
+            log=session.log,
+            cancel=cancel,
+            stores=session.stores,
+        )
     if parsed.last("json") == "true":
         sys.stdout.write(json.dumps(facts_of(staged)) + "\n")
     return 0
+
+
+def _delivered(session: Session, parsed: Parsed, cancel: CancelToken) -> AbstractContextManager[None]:
+    """Secrets come first: they are small, and what is wrong with them is known before much has moved."""
+    from copilot.cli.pod_secrets import delivered  # noqa: PLC0415 - only a task with secrets pays for it
+
+    return delivered(session, parsed, cancel)
+
+
+def _secrets_of(session: Session, parsed: Parsed) -> dict[str, object]:
+    if not any(parsed.given(flag.name) for flag in flags.SECRETS_OF_INIT):
+        return {}
+    from copilot.cli.pod_secrets import planned, requested  # noqa: PLC0415 - as above
+
+    request = requested(session, parsed)
+    return {} if request is None else {"secrets": planned(request)}
 
 
 def facts_of(staged: InputsManifest) -> dict[str, object]:

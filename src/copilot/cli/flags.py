@@ -194,8 +194,77 @@ _OUTPUTS: Final = (
     Flag("json", "Print the result as one JSON document."),
 )
 
+#: Secrets that init delivers. No flag ever takes a value: references name where it is.
+SECRETS_OF_INIT: Final = (
+    Flag(
+        "secret",
+        "A secret for the task: /path[:mode[:uid[:gid]]]=REFERENCE is a file on a memory volume, NAME=REFERENCE a variable, "
+        "which copilot exec gives to its command. A reference is like aws://prod/db#password.",
+        metavar="TARGET=REFERENCE",
+        repeats=True,
+    ),
+    Flag(
+        "secrets-template",
+        "A file rendered from several secrets by the Jinja template TEMPLATE.",
+        metavar="PATH[:MODE[:UID[:GID]]]=TEMPLATE",
+        repeats=True,
+    ),
+    Flag("secrets-name", "A secret that the templates know by name.", metavar="NAME=REFERENCE", repeats=True),
+    Flag(
+        "secrets-flyte",
+        "Flyte's secrets: a core.SecurityContext in base64, or several.",
+        metavar="BASE64",
+        repeats=True,
+    ),
+    Flag(
+        "secrets-platform",
+        "How Flyte's secrets are kept, KEY=VALUE: manager, embedded-in, namespace, org, domain, project, gcp-project, "
+        "azure-vault, env-prefix, directory, vault-kv.",
+        metavar="KEY=VALUE",
+        repeats=True,
+    ),
+    Flag(
+        "secrets-env-mode",
+        "Mode and owner of the file that brings variables to copilot exec.",
+        metavar="MODE[:UID[:GID]]",
+        default="0440",
+    ),
+    Flag("secrets-allow-disk", "Write secrets also where it is no memory volume."),
+    Flag("secrets-once", "Hand nothing over to the sidecar: nothing is kept fresh, and leases end by themselves."),
+)
+
+#: What the sidecar does with them; references and templates come to it from init.
+SECRETS_OF_SIDECAR: Final = (
+    Flag("secrets", "Stay until the task has ended, for its secrets, even where it declares no outputs."),
+    Flag(
+        "secrets-interval",
+        "How often secrets without a lease are read again; 0 is never.",
+        metavar="DURATION",
+        default="5m",
+    ),
+    Flag("secrets-signal", "The signal that tells the app that its secret files changed.", metavar="NAME"),
+    Flag("secrets-process", "Who gets it: every process of this program's name.", metavar="NAME"),
+    Flag("secrets-pid-file", "Who gets it: the process whose number stands in this file.", metavar="PATH"),
+    Flag(
+        "secrets-command",
+        "What is run instead when secret files changed; it finds their paths in COPILOT_CHANGED_SECRETS.",
+        metavar="COMMAND",
+    ),
+    Flag(
+        "leak-guard",
+        "What happens when an output holds a secret's value.",
+        metavar="POLICY",
+        default="warn",
+        choices=("off", "warn", "refuse"),
+    ),
+)
+
 #: The commands that run in pods: read with ``pflag``, without click, so that they start at once.
-POD_COMMANDS: Final = {"download": _INPUTS, "init": _INPUTS, "sidecar": _OUTPUTS}
+POD_COMMANDS: Final = {
+    "download": _INPUTS,
+    "init": (*_INPUTS, *SECRETS_OF_INIT),
+    "sidecar": (*_OUTPUTS, *SECRETS_OF_SIDECAR),
+}
 
 
 def table(command: str, *, drop_in: bool) -> Table:

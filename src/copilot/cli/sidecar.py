@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 from dataclasses import replace
@@ -10,16 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from copilot.cli import flags
+from copilot.cli.kept_secrets import kept
 from copilot.cli.outcome import error_document_names
 from copilot.cli.pflag import check_choices
 from copilot.cli.values import message_of, seconds_of
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED
-from copilot.core.errors import BadFlag, ReadOnlyPath
+from copilot.core.errors import BadFlag, CopilotError, ReadOnlyPath
 from copilot.engine.cancel import Token
 from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_outputs
 from copilot.upload.run import OutputRequest, publish_outputs
+from copilot.upload.waiting import await_completion
 from copilot.upload.warm import warm_up
 from copilot.upload.watchers.pod import PodSource
 from copilot.upload.watchers.registry import WatcherContext, open_watcher
@@ -27,9 +30,9 @@ from copilot.upload.watchers.registry import WatcherContext, open_watcher
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from copilot.cli.kept_secrets import Keeping
     from copilot.cli.pflag import Parsed
     from copilot.cli.session import Latch, Session
-    from copilot.core.errors import CopilotError
     from copilot.core.ports import CompletionWatcher
 
 _ONE_HOUR: Final = "1h0m0s"
@@ -72,16 +75,32 @@ def run(session: Session, parsed: Parsed) -> int:
     _check_armed(session)
     interface = message_of(idl.TypedInterface, parsed.last("interface"), "--interface")
     declared = output_types(interface)
+    if parsed.last("dry-run") == "true":
+        if declared:
+            request = _request(session, parsed, interface)
+            plan = plan_outputs(request.directory, declared, request.target, mode=request.mode)
+            sys.stdout.write("".join(f"{line}\n" for line in plan.lines()))
+        return 0
+    with kept(session, parsed) as keeping:
+        try:
+            return _publish(session, parsed, interface, keeping)
+        except CopilotError as error:
+            # The reason goes first: giving secrets back may take a while, and we may not have one.
+            tell(session, error, parsed.last("to-output-prefix"))
+            raise
+
+
+def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, keeping: Keeping | None) -> int:
+    declared = output_types(interface)
+    cancel = Token(session.clock, latch=Stop(session.latch), why="we were told to give up at once")
     if not declared:
         session.log.event("outputs.none", reason="the interface declares no outputs")
+        if keeping is not None and keeping.asked:
+            _, watchers = _watchers(session, parsed, Path(parsed.last("from-local-dir") or os.devnull))
+            await_completion(watchers, clock=session.clock, log=session.log, cancel=cancel)
         return 0
     request = _request(session, parsed, interface)
-    if parsed.last("dry-run") == "true":
-        plan = plan_outputs(request.directory, declared, request.target, mode=request.mode)
-        sys.stdout.write("".join(f"{line}\n" for line in plan.lines()))
-        return 0
     start, watchers = _watchers(session, parsed, request.directory)
-    cancel = Token(session.clock, latch=Stop(session.latch), why="we were told to give up at once")
     warm_up(session.stores, request.target.outputs_uri, log=session.log)
     ended = publish_outputs(
         request,
@@ -92,6 +111,8 @@ def run(session: Session, parsed: Parsed) -> int:
         cancel=cancel,
         start=start,
         told=lambda error: tell(session, error, request.target.output_prefix),
+        guard=None if keeping is None else keeping.guard(request.directory),
+        mask=session.redactor.mask,
     )
     if parsed.last("json") == "true" and ended.published is not None:
         facts = {

@@ -10,6 +10,8 @@ READY: Final = "READY"
 EXITCODE: Final = "exitcode"
 RUNNING: Final = "running"
 PROGRESS: Final = "progress"
+SECRETS: Final = "secrets"
+ENVIRONMENT: Final = "environment"
 SUCCESS_MARKER: Final = "_SUCCESS"
 ERROR_MARKER: Final = "_ERROR"
 INPUTS_PB: Final = "inputs.pb"
@@ -49,6 +51,8 @@ PROTOCOL: Final = (
     PodFile(RUNNING, "control directory", "exec wrapper", "sidecar", "the command runs", "locked until the wrapper ends"),
     PodFile(EXITCODE, "control directory", "exec wrapper", "sidecar", "the command ended", "renamed into place"),
     PodFile(PROGRESS, "control directory", "init, sidecar", "people, probes", "while bytes move", "renamed into place"),
+    PodFile(SECRETS, "control directory", "init", "sidecar", "secrets are delivered", "renamed into place, emptied when read"),
+    PodFile(ENVIRONMENT, "control directory", "init", "exec wrapper", "secrets are delivered", "renamed into place"),
     PodFile(SUCCESS_MARKER, "output directory", "task", "sidecar", "the task's last act", "as the task makes it"),
     PodFile(ERROR_MARKER, "output directory", "task", "sidecar", "the task gives up", "as the task makes it"),
     PodFile(MANIFEST, "output prefix", "sidecar", "control plane, people", "before outputs.pb", "one put"),

@@ -1,4 +1,4 @@
-"""How a secret may be spelled in a text: raw, hex, base64, percent-encoded, JSON-escaped. Pure, and light enough for the wrapper.
+"""How a secret may be spelled in a text: raw, hex, base64, percent-encoded, JSON-escaped. Pure and light.
 
 The spellings are computed here without ``base64``, ``json`` and ``urllib``, whose imports would cost more than a task's start.
 """
@@ -18,7 +18,7 @@ _LAST_OF_PLANE_0: Final = 0xFFFF
 
 
 def forms(value: bytes) -> Iterator[tuple[bytes, str]]:
-    """Every spelling of ``value`` that is looked for, each with the form's name: ``raw``, ``hex``, ``base64``, ``url``, ``json``.
+    """Every spelling of ``value`` that is looked for, with the form's name: ``raw``, ``hex``, ``base64``, ``url``, ``json``.
 
     Base64 comes in all three positions, without the letters that depend on what stands before and after.
     """
@@ -57,7 +57,7 @@ def _json_letter(letter: str, *, ascii_only: bool) -> str:
     if letter in _SHORT_ESCAPES:
         return _SHORT_ESCAPES[letter]
     code = ord(letter)
-    if _FIRST_PRINTABLE <= code and (code <= _LAST_ASCII or not ascii_only):
+    if code >= _FIRST_PRINTABLE and (code <= _LAST_ASCII or not ascii_only):
         return letter
     if code > _LAST_OF_PLANE_0:
         code -= 0x10000

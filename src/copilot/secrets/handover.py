@@ -1,7 +1,8 @@
-"""From the init container to the sidecar: values, leases and sessions, in one file on a memory volume that is gone once read.
+"""From the init container to the sidecar: values, leases and sessions, in one file on a memory volume, emptied once read.
 
 Without it the sidecar could neither renew what init was lent nor give it back. The file is for these two containers only: it
-lies in the control directory, never among what the task sees, and is refused on a disk whatever was allowed for secrets.
+lies in the control directory, never among what the task sees, and is refused on a disk whatever was allowed for secrets. What
+is left of it after reading says where secrets were placed, so that a sidecar that is started again can read them anew.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from copilot.core.errors import LocalIOError
 from copilot.core.secret_refs import format_ref, parse_ref
 from copilot.secrets.files import SecretFile, SecretFiles
 from copilot.secrets.inject import Delivery
+from copilot.secrets.render import Template
 from copilot.secrets.values import Lease, Payload, Secret
 
 if TYPE_CHECKING:
@@ -38,6 +40,23 @@ class Resumable(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What was handed over, besides the values themselves.
+
+    Attributes:
+        placed: what was injected where.
+        templates: files rendered from several secrets.
+        allow_disk: files may be on volumes that are not memory.
+        again: another process took the values before: they have to be read anew.
+    """
+
+    placed: tuple[Delivery, ...]
+    templates: tuple[Template, ...] = ()
+    allow_disk: bool = False
+    again: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class HandOver:
     """The name of the file and the clock its times are in.
 
@@ -49,7 +68,14 @@ class HandOver:
     path: Path
     clock: Clock
 
-    def give(self, resolver: Resolver, placed: Sequence[Delivery]) -> None:
+    def give(
+        self,
+        resolver: Resolver,
+        placed: Sequence[Delivery],
+        *,
+        templates: Sequence[Template] = (),
+        allow_disk: bool = False,
+    ) -> None:
         """Writes everything ``resolver`` knows and where it was placed. Raises ``NotTmpfs`` on a disk."""
         payloads: dict[int, tuple[Payload, list[str]]] = {}
         for ref, value in resolver.values().items():
@@ -64,13 +90,13 @@ class HandOver:
             ],
             "sessions": sessions,
             "placed": [_delivery_state(each) for each in placed],
+            "templates": [_template_state(each) for each in templates],
+            "allow_disk": allow_disk,
         }
-        with SecretFiles() as files:
-            files.stage(SecretFile(self.path, mode=0o600), json.dumps(state).encode())
-            files.publish()
+        self._write(state)
 
-    def take(self, resolver: Resolver) -> tuple[Delivery, ...] | None:
-        """Gives ``resolver`` what was handed over and removes the file; None if nothing was."""
+    def take(self, resolver: Resolver) -> Taken | None:
+        """Gives ``resolver`` what was handed over and empties the file of it; None if nothing was handed over."""
         try:
             state = json.loads(self.path.read_bytes())
         except FileNotFoundError:
@@ -83,6 +109,14 @@ class HandOver:
                 subject=str(self.path),
                 hint="Look at the volume's mode.",
             ) from None
+        taken = Taken(
+            tuple(_delivery(each) for each in state["placed"]),
+            tuple(_template(each) for each in state["templates"]),
+            allow_disk=state["allow_disk"],
+            again="secrets" not in state,
+        )
+        if taken.again:
+            return taken
         elapsed_s = max(0.0, self.clock.now_s() - state["at_s"])
         for name, session in state["sessions"].items():
             provider = resolver.provider(name)
@@ -94,8 +128,13 @@ class HandOver:
             for text in each["refs"]:
                 ref = parse_ref(text)
                 resolver.remember(ref, payload.pick(ref))
-        self.path.unlink(missing_ok=True)
-        return tuple(_delivery(each) for each in state["placed"])
+        self._write({name: state[name] for name in ("placed", "templates", "allow_disk")})
+        return taken
+
+    def _write(self, state: Mapping[str, Any]) -> None:
+        with SecretFiles() as files:
+            files.stage(SecretFile(self.path, mode=0o600), json.dumps(state).encode())
+            files.publish()
 
 
 def _lease_state(lease: Lease | None, clock: Clock) -> dict[str, Any] | None:
@@ -117,14 +156,32 @@ def _lease(state: Mapping[str, Any], elapsed_s: float, clock: Clock) -> Lease:
     )
 
 
+def _file_state(file: SecretFile) -> list[Any]:
+    return [str(file.path), file.mode, file.uid, file.gid]
+
+
+def _file(state: Sequence[Any]) -> SecretFile:
+    path, mode, uid, gid = state
+    return SecretFile(Path(path), mode, uid, gid)
+
+
 def _delivery_state(delivery: Delivery) -> dict[str, Any]:
     return {
         "ref": format_ref(delivery.candidates[0]),
-        "files": [[str(file.path), file.mode, file.uid, file.gid] for file in delivery.files],
+        "files": [_file_state(file) for file in delivery.files],
         "variables": list(delivery.variables),
     }
 
 
 def _delivery(state: Mapping[str, Any]) -> Delivery:
-    files = tuple(SecretFile(Path(path), mode, uid, gid) for path, mode, uid, gid in state["files"])
-    return Delivery((parse_ref(state["ref"]),), files, tuple(state["variables"]))
+    return Delivery((parse_ref(state["ref"]),), tuple(map(_file, state["files"])), tuple(state["variables"]))
+
+
+def _template_state(template: Template) -> dict[str, Any]:
+    names = {name: format_ref(ref) for name, ref in template.names.items()}
+    return {"name": template.name, "text": template.text, "file": _file_state(template.file), "names": names}
+
+
+def _template(state: Mapping[str, Any]) -> Template:
+    names = {name: parse_ref(text) for name, text in state["names"].items()}
+    return Template(state["name"], state["text"], _file(state["file"]), names)

@@ -83,19 +83,23 @@ def parse_delivery(text: str) -> Delivery:
                 hint="Write /path or NAME.",
             )
         return Delivery((ref,), variables=(target,))
-    match = _TARGET.match(target)
+    return Delivery((ref,), files=(parse_target(target),))
+
+
+def parse_target(text: str) -> SecretFile:
+    """``/path[:mode[:uid[:gid]]]``; the mode is ``0400`` without one. Raises ``BadFlag``."""
+    match = _TARGET.match(text)
     if match is None:
         raise BadFlag(
-            "a file is written as /path[:mode[:uid[:gid]]]", op="parse", subject=target, hint="The mode is octal: 0440."
+            "a file is written as /path[:mode[:uid[:gid]]]", op="parse", subject=text, hint="The mode is octal: 0440."
         )
     mode, uid, gid = match["mode"], match["uid"], match["gid"]
-    file = SecretFile(
+    return SecretFile(
         Path(match["path"]),
         mode=0o400 if mode is None else int(mode, 8),
         uid=None if uid is None else int(uid),
         gid=None if gid is None else int(gid),
     )
-    return Delivery((ref,), files=(file,))
 
 
 def flyte_deliveries(

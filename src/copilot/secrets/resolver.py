@@ -80,6 +80,7 @@ class Resolver:
         self._max_workers = max_workers
         self._cache: dict[SecretRef, SecretValue] = {}
         self._leased: dict[str, tuple[SecretRef, SecretValue]] = {}
+        self._ever: dict[tuple[SecretRef, bytes], SecretValue] = {}
         self._lock = threading.Lock()
 
     def resolve(
@@ -190,6 +191,16 @@ class Resolver:
         with self._lock:
             return dict(self._cache)
 
+    def ever(self) -> list[tuple[SecretRef, SecretValue]]:
+        """Every value this process has known, those that were replaced included."""
+        with self._lock:
+            return [(ref, value) for (ref, _), value in self._ever.items()]
+
+    def lends(self) -> bool:
+        """Whether something is lent to us that is to be given back."""
+        with self._lock:
+            return bool(self._leased)
+
     def _retry(self, provider: str) -> Retrier:
         """Each manager's own: one that never answered gets less patience, whatever the others did."""
         with self._lock:
@@ -288,6 +299,7 @@ class Resolver:
         with self._lock:
             self._cache.update(values)
             for ref, value in values.items():
+                self._ever[ref, value.reveal()] = value
                 lease = lease_of(value)
                 if lease is not None:
                     self._leased[lease.lease_id] = (ref, value)

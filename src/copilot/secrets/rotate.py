@@ -56,6 +56,7 @@ class Rotator:
         rng: its randomness.
         notify: tells the app; None for nobody.
         allow_disk: also on volumes that are not memory.
+        stale: the files may hold other values than ``resolver``: the first step compares them.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Rotator:
         rng: random.Random | None = None,
         notify: Notify | None = None,
         allow_disk: bool = False,
+        stale: bool = False,
     ) -> None:
         """See the class."""
         self._resolver = resolver
@@ -86,6 +88,8 @@ class Rotator:
         self._unwritten: set[SecretRef] = set()
         self._rewrite_at_s = 0.0
         self._items = self._schedule([each.candidates[0] for each in placed])
+        if stale:
+            self._unwritten = {ref for _, ref in self._files} | {ref for each in self._templates for ref in each.refs()}
 
     def due_in_s(self) -> float | None:
         """Seconds until something is due, never negative; None if nothing ever is."""

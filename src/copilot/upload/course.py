@@ -14,7 +14,7 @@ from copilot.core.values import Totals
 from copilot.engine.cancel import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from copilot.core.completion import Verdict
     from copilot.core.ports import CancelToken, Clock, Log
@@ -35,6 +35,7 @@ class Course:
     totals: Totals = field(default_factory=Totals)
     timings: dict[str, float] = field(default_factory=dict)
     partial: Kept | None = None
+    mask: Callable[[str], str] | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -85,10 +86,11 @@ def leave_receipt(
         failure=failure,
         partial=None if course.partial is None else course.partial.fields(),
     )
+    if course.mask is not None:
+        document = course.mask(document.decode()).encode()
     token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
-    places = [target.output_prefix] if beside else []
-    if course.partial is not None and course.partial.objects:
-        places.append(course.partial.uri)
+    places = [course.partial.uri] if course.partial is not None and course.partial.objects else []
+    places += [target.output_prefix] if beside else []
     for place in places:
         uri = join(place, podfiles.RECEIPT)
         try:

@@ -101,6 +101,8 @@ def publish_outputs(
     cancel: CancelToken,
     start: CompletionWatcher | None = None,
     told: Callable[[CopilotError], None] | None = None,
+    guard: Callable[[CancelToken], None] | None = None,
+    mask: Callable[[str], str] | None = None,
 ) -> OutputsPublished:
     """Waits until the task has ended, and publishes its outputs if it succeeded.
 
@@ -115,6 +117,8 @@ def publish_outputs(
         cancel: when to stop altogether. A SIGTERM that is a watcher's evidence must not end this token.
         start: waited for first; None does not wait.
         told: called with what went wrong before what the task left is kept: the reason is small, and comes first.
+        guard: looks at what the task left before any of it leaves the pod; what it raises keeps all of it here.
+        mask: goes over the text of the receipt.
 
     Raises:
         TaskError: the task failed (``_ERROR``, an exit code), was ended by its surroundings, or nobody can say.
@@ -125,16 +129,16 @@ def publish_outputs(
     if not declared:
         log.event("outputs.none", reason="the interface declares no outputs")
         return OutputsPublished(None, None, None, Totals())
-    course = Course(clock, clock.monotonic_s())
+    course = Course(clock, clock.monotonic_s(), mask=mask)
     try:
         with course.step("wait"):
             if start is not None:
                 await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel)
             course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
         budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
-        plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget)
+        plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget, guard=guard)
     except CopilotError as error:
-        _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told)
+        _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told, guard=guard)
         leave_receipt(
             request.target, course, transfer=transfer, log=log, cancel=cancel, error=error, beside=request.write_receipt
         )
@@ -153,6 +157,7 @@ def _keep(
     log: Log,
     cancel: CancelToken,
     told: Callable[[CopilotError], None] | None,
+    guard: Callable[[CancelToken], None] | None,
 ) -> None:
     """What the task left, where it is not published because of the task itself: a store that failed would fail again."""
     if not isinstance(error, TaskError | OutputError) or request.mode is UploadMode.NONE or not request.keep_partial:
@@ -160,6 +165,13 @@ def _keep(
     if told is not None:
         told(error)
     budget = Token(course.clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
+    if guard is not None:
+        try:
+            with course.step("guard"):
+                guard(budget)
+        except CopilotError as refused:
+            log.event("partial.refused", level="warning", reason=refused.reason, error=refused.message)
+            return
     with course.step("partial"):
         course.partial = keep_partial(
             request.directory, request.target.output_prefix, transfer=transfer, log=log, cancel=budget
@@ -187,6 +199,7 @@ def _publish(
     transfer: Transfer,
     log: Log,
     cancel: CancelToken,
+    guard: Callable[[CancelToken], None] | None,
 ) -> tuple[OutputPlan, Published]:
     _raise_for(course.verdict, request.directory)
     if request.mode is UploadMode.EAGER:
@@ -196,6 +209,9 @@ def _publish(
             request.directory, declared, request.target, mode=request.mode, max_literal_bytes=request.max_literal_bytes
         )
     log.event("outputs.planned", outputs=len(declared), sends=len(plan.sends), offloaded=len(plan.offloaded))
+    if guard is not None:
+        with course.step("guard"):
+            guard(cancel)
     with ExitStack() as held:
         spool = None
         if request.write_manifest:
