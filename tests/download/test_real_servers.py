@@ -102,7 +102,7 @@ KILLED_ON_THE_WAY = """
     from copilot.testing.recording import RecordingLog
 
     class DiesHalfway:
-        def fetch(self, specs, root, cancel):
+        def fetch(self, specs, root, cancel, *, journal=None):
             specs = list(specs)
             (root / specs[0].target).write_text("half")
             yield Receipt(specs[0].uri, specs[0].target, 4, variable=specs[0].variable)

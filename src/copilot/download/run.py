@@ -20,10 +20,12 @@ from copilot.download.render import make_directories, write_values
 from copilot.download.space import check_space
 from copilot.download.staging import Staging
 from copilot.engine.budget import memory_limit_bytes
+from copilot.engine.crashpoints import reach
 from copilot.engine.verify import Manifest, verify
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock, Log, Stores
+    from copilot.engine.journal import FetchJournal
 
 _SHARE_OF_MEMORY: Final = 8
 _MIN_LITERALS_BYTES: Final = 16 * 1024 * 1024
@@ -43,8 +45,10 @@ def literals_budget(memory_bytes: int | None) -> int:
 class Fetching(Protocol):
     """What staging needs of the engine (``engine.transfer.Transfer`` has it)."""
 
-    def fetch(self, specs: Iterable[FetchSpec], root: Path, cancel: CancelToken) -> Iterator[Receipt]:
-        """Brings everything below ``root``; a receipt an object."""
+    def fetch(
+        self, specs: Iterable[FetchSpec], root: Path, cancel: CancelToken, *, journal: FetchJournal | None = None
+    ) -> Iterator[Receipt]:
+        """Brings everything below ``root``; a receipt an object. ``journal``: what an earlier run has left."""
         ...
 
     def read(self, uri: str, cancel: CancelToken, *, max_bytes: int | None = None) -> bytes:
@@ -183,10 +187,12 @@ def stage_inputs(
             log.event("inputs.already_there", directory=str(directory), digest=todo.digest)
             return InputsManifest(todo, Totals(seconds=clock.monotonic_s() - started_s), already=True)
         ready.withdraw()
-    with Staging(directory, log=log) as staging:
+    reach("inputs.planned")
+    with Staging(directory, log=log, plan_digest=todo.digest) as staging:
         if stores is not None:
-            check_space(todo.fetches, stores, known_bytes=todo.known_bytes, root=staging.root, cancel=cancel)
-        manifest = _gather(todo, staging.root, transfer, directory, cancel)
+            more_bytes = todo.known_bytes - staging.held_bytes
+            check_space(todo.fetches, stores, known_bytes=more_bytes, root=staging.root, cancel=cancel)
+        manifest = _gather(todo, staging, transfer, directory, cancel)
         empty = _empty_trees(todo, staging.root)
         if stores is not None:
             _no_object_for_a_directory(todo, empty, stores)
@@ -195,27 +201,34 @@ def stage_inputs(
     for path in empty:
         log.event("inputs.empty_directory", level="warning", path=path, hint="Nothing is stored below its URI.")
     totals = Totals(manifest.objects, manifest.size_bytes, clock.monotonic_s() - started_s)
+    reach("ready.before-write")
     if ready is not None:
         ready.write(todo, totals, now_s=clock.now_s())
+    reach("ready.written")
     log.event(
         "inputs.ready", directory=str(directory), objects=totals.objects, size_bytes=totals.size_bytes, seconds=totals.seconds
     )
     return InputsManifest(todo, totals, manifest, empty=empty)
 
 
-def _gather(todo: InputPlan, root: Path, transfer: Fetching, directory: Path, cancel: CancelToken) -> Manifest:
-    """Everything of the plan into ``root``: what is known is written, what is not is fetched, and all of it is verified."""
+def _gather(todo: InputPlan, staging: Staging, transfer: Fetching, directory: Path, cancel: CancelToken) -> Manifest:
+    """Everything of the plan into the staging: what is known is written, what is not is fetched, and all of it is verified."""
+    root = staging.root
     write_values(todo.files, root, final=directory, cancel=cancel)
     make_directories((*todo.directories, *(spec.target for spec in todo.fetches if spec.tree)), root)
-    receipts = transfer.fetch(todo.fetches, root, cancel) if todo.fetches else iter(())
-    try:
-        manifest = verify(todo.fetches, receipts, root=root)
-    finally:
-        # Whatever ended it, no thread writes into the staging directory any more when it is removed.
-        if isinstance(receipts, Generator):
-            receipts.close()
+    reach("values.written")
+    with staging.journal() as journal:
+        receipts = transfer.fetch(todo.fetches, root, cancel, journal=journal) if todo.fetches else iter(())
+        try:
+            manifest = verify(todo.fetches, receipts, root=root)
+        finally:
+            # Whatever ended it, no thread writes into the staging directory any more when it is removed.
+            if isinstance(receipts, Generator):
+                receipts.close()
+    reach("inputs.fetched")
     # The documents come last: they say that the rest is there.
     write_values(todo.documents, root, final=directory, cancel=cancel)
+    reach("documents.written")
     return manifest
 
 

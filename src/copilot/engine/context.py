@@ -5,13 +5,17 @@ from __future__ import annotations
 import itertools
 import os
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
+
+from copilot.engine.uploads import Uploads
 
 if TYPE_CHECKING:
     from copilot.core.ports import Clock, Log, ObjectInfo, Progress, Store
     from copilot.engine.budget import Limits
+    from copilot.engine.journal import FetchJournal
     from copilot.engine.retry import Retrier
+    from copilot.engine.sent import SentFiles
 
 AT_ONCE_BYTES: Final = 1024 * 1024
 """Most that a store collects before it hands a chunk on: nothing is heard of it in the meantime."""
@@ -53,6 +57,9 @@ class Context:
         trust: what is known of etags.
         root: the directory that is written below; empty for sends.
         scratch: where unfinished files are, on the same file system as ``root``.
+        uploads: what is known of unfinished uploads.
+        sent: which files have been uploaded already; None asks nobody and notes nothing.
+        journal: what earlier runs have left and later ones may need; None keeps nothing.
     """
 
     limits: Limits
@@ -63,16 +70,23 @@ class Context:
     trust: EtagTrust = field(default_factory=EtagTrust)
     root: str = ""
     scratch: str = ""
+    journal: FetchJournal | None = None
+    uploads: Uploads = field(default_factory=Uploads)
+    sent: SentFiles | None = None
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
 
     def temporary(self) -> str:
         """A new name in ``scratch``."""
         return f"{self.scratch}/{next(self._numbers)}"
 
-    def below(self, root: str) -> Context:
+    def below(self, root: str, journal: FetchJournal | None = None) -> Context:
         """The same for one fetch into ``root``."""
-        scratch = os.path.join(root, f".copilot-{os.urandom(6).hex()}")  # noqa: PTH118 - strings all the way, for speed
-        return Context(self.limits, self.clock, self.log, self.progress, self.retrier, self.trust, root, scratch)
+        scratch = journal.scratch() if journal is not None else os.path.join(root, f".copilot-{os.urandom(6).hex()}")  # noqa: PTH118 - strings all the way, for speed
+        return replace(self, root=root, scratch=scratch, journal=journal, _numbers=itertools.count())
+
+    def noting(self, sent: SentFiles | None) -> Context:
+        """The same for one send that notes what arrives."""
+        return replace(self, sent=sent)
 
 
 def bare_etag(etag: str | None) -> str:

@@ -40,11 +40,11 @@ class Disowned(BaseException):
 class Beat:
     """A worker's sign of life. ``touch`` it whenever bytes moved; write what arrived under ``lock`` after ``check``."""
 
-    __slots__ = ("_clock", "_crew", "at_s", "busy", "disowned", "job", "lock", "slack_s")
+    __slots__ = ("_clock", "at_s", "busy", "crew", "disowned", "job", "lock", "slack_s")
 
     def __init__(self, crew: Crew[Any], clock: Clock) -> None:
         """Belongs to one thread of ``crew``."""
-        self._crew = crew
+        self.crew = crew
         self._clock = clock
         self.lock = threading.Lock()
         self.disowned = False
@@ -55,13 +55,13 @@ class Beat:
 
     def check(self) -> None:
         """Raises ``Disowned`` when this thread's work is not wanted any more."""
-        if self.disowned or self._crew.stopping:
+        if self.disowned or self.crew.stopping:
             raise Disowned
 
     def touch(self) -> None:
         """Something moved just now."""
         self.at_s = self._clock.monotonic_s()
-        if self.disowned or self._crew.stopping:
+        if self.disowned or self.crew.stopping:
             raise Disowned
 
     @contextmanager

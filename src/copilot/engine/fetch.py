@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from copilot.core.errors import ChecksumMismatch, ObjectChanged, Truncated
@@ -13,6 +14,7 @@ from copilot.core.values import Receipt
 from copilot.engine import digest
 from copilot.engine.atomic import local_error, local_errors, make_directory, move_into_place, write_all
 from copilot.engine.context import AT_ONCE_BYTES, bare_etag, same_object
+from copilot.engine.crashpoints import reach
 from copilot.engine.listing import listed
 
 if TYPE_CHECKING:
@@ -114,6 +116,8 @@ class FetchJob:
 
     def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt | None:
         """Fetches it; None when it was handed on as ranges."""
+        if self._context.journal is not None and (receipt := self._from_before(beat)) is not None:
+            return receipt
         known = self._known
         if known is not None and self._in_ranges(known):
             self._hand_on(crew, known)
@@ -121,6 +125,29 @@ class FetchJob:
         return self._context.retrier.call(
             lambda: self._attempt(crew, beat), cancel=crew, op="get", subject=self.location.uri, patience=self.patience
         )
+
+    def _from_before(self, beat: Beat) -> Receipt | None:
+        """The file of an earlier run, if it is whole and the object is still the same."""
+        journal = self._context.journal
+        noted = journal.done(self.location.uri, self.target) if journal is not None else None
+        if journal is None or noted is None or not noted[0].etag:
+            return None
+        receipt, places = noted
+        path = next((place for place in places if _digest_of(place, receipt.size_bytes, beat) == receipt.digest), None)
+        if path is None:
+            return None
+        known = self._known or self._context.retrier.call(
+            lambda: self.location.store.head(self.location.key), cancel=beat.crew, op="head", subject=self.location.uri
+        )
+        if bare_etag(known.etag) != receipt.etag or known.size_bytes != receipt.size_bytes:
+            return None
+        self._plan(known)
+        with beat.lock:
+            beat.check()
+            move_into_place(path, f"{self._context.root}/{self.target}")
+        self._context.progress.moved(receipt.size_bytes)
+        self._context.progress.finished(self.subject, receipt.size_bytes)
+        return replace(receipt, variable=self.variable)
 
     def _in_ranges(self, info: ObjectInfo) -> bool:
         able = self.location.store.capabilities
@@ -172,12 +199,14 @@ class FetchJob:
                 size_bytes, crc, md5_hex = self._save(stream, temporary, beat)
                 self._check(info, size_bytes, crc, md5_hex, beat)
                 beat.check()
+                reach("fetch.small-written")
                 move_into_place(temporary, f"{self._context.root}/{self.target}")
             except BaseException:
                 _remove(temporary)
                 raise
+        reach("fetch.small-renamed")
         self._context.progress.finished(self.subject, size_bytes)
-        return Receipt(
+        receipt = Receipt(
             self.location.uri,
             self.target,
             size_bytes,
@@ -186,6 +215,10 @@ class FetchJob:
             info.version or "",
             self.variable,
         )
+        if self._context.journal is not None:
+            self._context.journal.note(receipt)
+            reach("fetch.small-noted")
+        return receipt
 
     def _hold_to_what_is_known(self, info: ObjectInfo) -> None:
         if self._known is not None and not same_object(self._known, info):
@@ -246,6 +279,21 @@ class FetchJob:
                         beat.touch()
                         crc = digest.extend(crc, chunk)
         return crc
+
+
+def _digest_of(path: str, size_bytes: int, beat: Beat) -> str:
+    """The checksum of a file that has that size; empty for any other."""
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - a string, as everywhere here
+            if os.fstat(file.fileno()).st_size != size_bytes:
+                return ""
+            crc = 0
+            while chunk := file.read(AT_ONCE_BYTES):
+                crc = digest.extend(crc, chunk)
+                beat.touch()
+    except OSError:
+        return ""
+    return digest.text(crc)
 
 
 def _remove(path: str) -> None:

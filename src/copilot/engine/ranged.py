@@ -17,12 +17,15 @@ from copilot.core.values import Receipt
 from copilot.engine import digest
 from copilot.engine.atomic import local_error, local_errors, move_into_place, reserve, write_all_at
 from copilot.engine.context import AT_ONCE_BYTES, bare_etag, same_object
+from copilot.engine.crashpoints import reach
+from copilot.engine.journal import NOTE_EVERY_BYTES, Identity
 
 if TYPE_CHECKING:
     from copilot.core.ports import ObjectInfo
     from copilot.engine.context import Context
     from copilot.engine.crew import Beat, Crew, Job
     from copilot.engine.fetch import FetchJob
+    from copilot.engine.journal import PartNotes
     from copilot.engine.retry import Patience
 
 _MOST_PARTS: Final = 1024  # what is kept a part must not grow with the object
@@ -48,7 +51,9 @@ class RangedFetch:
         self.etag = info.etag
         self.fd = -1
         self.abandoned = False
+        self._bounds = part_bounds(self.size_bytes, context.limits.part_bytes)
         self._temporary = context.temporary()
+        self.notes: PartNotes | None = None
         self._lock = threading.Lock()
         # The kernel lets one thread at a time write to a file and the others spin: a lock they sleep on halves the CPU a GiB.
         self.writing = threading.Lock()
@@ -57,19 +62,33 @@ class RangedFetch:
         self._missing = 0
 
     def begin(self, crew: Crew[Receipt]) -> None:
-        """Makes the file and puts its parts to work. Raises ``LocalError``."""
+        """Makes the file, or takes up what an earlier run has left of it, and puts its parts to work. Raises ``LocalError``."""
+        self._take_up()
+        known = self.notes.known if self.notes is not None else {}
+        flags = os.O_RDWR if known else os.O_RDWR | os.O_CREAT | os.O_EXCL
         with local_errors(self.path):
-            self.fd = os.open(self._temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+            self.fd = os.open(self._temporary, flags | os.O_CLOEXEC, 0o666)
             try:
-                reserve(self.fd, self.size_bytes)
+                if not known:
+                    reserve(self.fd, self.size_bytes)
             except OSError:
                 self.abandon()
                 raise
-        bounds = part_bounds(self.size_bytes, self.context.limits.part_bytes)
-        self._parts = [PartFetch(self, start, end) for start, end in bounds]
+        self._parts = [PartFetch(self, start, end, known.get(start)) for start, end in self._bounds]
         self._missing = len(self._parts)
         jobs: list[Job[Receipt]] = list(self._parts)
         crew.urgent(jobs)
+
+    def _take_up(self) -> None:
+        if self.context.journal is None:
+            return
+        step_bytes = self._bounds[0][1]
+        identity = Identity(self.job.location.uri, bare_etag(self.etag), self.info.version or "", self.size_bytes, step_bytes)
+        self.notes = self.context.journal.parts(self.job.target, identity)
+        self._temporary = self.notes.data
+        if self.notes.known:
+            have = sum(offset - start for start, (offset, _) in self.notes.known.items())
+            self.context.log.event("fetch.continued", subject=self.job.subject, had_bytes=have, size_bytes=self.size_bytes)
 
     @property
     def path(self) -> str:
@@ -90,15 +109,20 @@ class RangedFetch:
             self._users -= 1
             if self._users == 0:
                 os.close(self.fd)
+                if self.notes is not None:
+                    self.notes.close()
 
-    def abandon(self) -> bool:
-        """Gives the file up; True for the one caller who came first."""
+    def abandon(self, *, keep: bool = False) -> bool:
+        """Gives the file up; True for the one caller who came first. ``keep``: what a later run may go on with stays."""
         with self._lock:
             if self.abandoned:
                 return False
             self.abandoned = True
-        with suppress(OSError):
-            os.unlink(self._temporary)  # noqa: PTH108 - a string, on the way out
+        if self.notes is None:
+            with suppress(OSError):
+                os.unlink(self._temporary)  # noqa: PTH108 - a string, on the way out
+        elif not keep:
+            self.notes.forget()
         self.leave()
         return True
 
@@ -125,10 +149,7 @@ class RangedFetch:
             self.restart(crew, ObjectChanged(error.message, op=error.op, subject=error.subject, hint=error.hint))
             return None
         beat.check()
-        move_into_place(self._temporary, self.path)
-        self.leave()
-        self.context.progress.finished(self.job.subject, self.size_bytes)
-        return Receipt(
+        receipt = Receipt(
             self.job.location.uri,
             self.job.target,
             self.size_bytes,
@@ -137,6 +158,18 @@ class RangedFetch:
             self.info.version or "",
             self.job.variable,
         )
+        reach("fetch.before-note")
+        if self.context.journal is not None:
+            # Before the rename: a file that is noted and not in place is still here, with its parts.
+            self.context.journal.note(receipt)
+        reach("fetch.before-rename")
+        move_into_place(self._temporary, self.path)
+        reach("fetch.renamed")
+        if self.notes is not None:
+            self.notes.forget()
+        self.leave()
+        self.context.progress.finished(self.job.subject, self.size_bytes)
+        return receipt
 
     def _check_md5(self, beat: Beat) -> None:
         """Where the store states an MD5, the file is read back: the parts came in no order, and an MD5 has one."""
@@ -159,11 +192,13 @@ class RangedFetch:
 class PartFetch:
     """One range. Remembers how far it has come, so that another attempt, or another thread, goes on there."""
 
-    __slots__ = ("_file", "crc", "end", "heavy", "offset", "patience", "start")
+    __slots__ = ("_claimed", "_file", "_noted", "crc", "end", "heavy", "offset", "patience", "start")
 
-    def __init__(self, file: RangedFetch, start: int, end: int) -> None:
-        """Bytes ``start`` to ``end`` (excluded)."""
+    def __init__(self, file: RangedFetch, start: int, end: int, claimed: tuple[int, int] | None = None) -> None:
+        """Bytes ``start`` to ``end`` (excluded); ``claimed`` is how far an earlier run says it came, and its checksum."""
         self._file = file
+        self._claimed = claimed
+        self._noted = start
         self.start = start
         self.end = end
         self.offset = start
@@ -182,6 +217,7 @@ class PartFetch:
         if not file.enter():
             return None
         try:
+            self._take_up(beat)
             changed = file.context.retrier.call(
                 lambda: self._attempt(beat), cancel=crew, op="get", subject=file.job.location.uri, patience=self.patience
             )
@@ -191,11 +227,38 @@ class PartFetch:
             with beat.lock:
                 beat.check()
             return file.part_done(crew, beat) if not file.abandoned else None
-        except CopilotError:
-            file.abandon()
+        except CopilotError as error:
+            file.abandon(keep=error.transient)
             raise
         finally:
             file.leave()
+
+    def _take_up(self, beat: Beat) -> None:
+        """Reads what an earlier run has left of this range, and keeps it if it is what was noted."""
+        claimed, self._claimed = self._claimed, None
+        if claimed is None:
+            return
+        offset, wanted = claimed
+        if not self.start < offset <= self.end:
+            return
+        crc = 0
+        for at in range(self.start, offset, _READ_BACK_BYTES):
+            with local_errors(self._file.path, op="read"):
+                crc = digest.extend(crc, os.pread(self._file.fd, min(_READ_BACK_BYTES, offset - at), at))
+            beat.touch()
+        if crc == wanted:
+            self.offset = self._noted = offset
+            self.crc = crc
+            self._file.context.progress.moved(offset - self.start)
+
+    def _note(self) -> None:
+        notes = self._file.notes
+        if notes is None or self._noted == self.offset:
+            return
+        if self.offset == self.end or self.offset - self._noted >= NOTE_EVERY_BYTES:
+            notes.note(self.start, self.offset, self.crc)
+            self._noted = self.offset
+            reach("fetch.part-noted")
 
     def _attempt(self, beat: Beat) -> ObjectChanged | None:
         """Reads on from where it is. A change of the object is returned: it concerns the whole, not this range."""
@@ -216,6 +279,7 @@ class PartFetch:
         beat.touch()
         if self.offset == self.end:
             return
+        reach("fetch.part-begun")
         slack_s = file.context.limits.slack_s(min(self.end - self.offset, AT_ONCE_BYTES))
         with (
             beat.waiting(slack_s),
@@ -228,6 +292,7 @@ class PartFetch:
                 if file.abandoned:
                     return
                 self._write(chunk, beat)
+                self._note()
                 file.context.progress.moved(len(chunk))
         if self.offset != self.end:
             raise Truncated(

@@ -6,12 +6,23 @@ import hashlib
 import os
 from typing import TYPE_CHECKING, Final
 
-from copilot.core.errors import AlreadyExists, ChecksumMismatch, Truncated
+from copilot.core.errors import (
+    AlreadyExists,
+    ChecksumMismatch,
+    CopilotError,
+    Interrupted,
+    MissingExtra,
+    ObjectNotFound,
+    Truncated,
+    Unsupported,
+)
 from copilot.core.uri import join, redact
 from copilot.core.values import Receipt
 from copilot.engine import digest
 from copilot.engine.atomic import local_errors
 from copilot.engine.context import bare_etag
+from copilot.engine.crashpoints import reach
+from copilot.engine.resumable import ResumableSend, upload_part_bytes
 from copilot.engine.source import BytesSource, FileSource
 from copilot.engine.walk import walk
 
@@ -24,6 +35,7 @@ if TYPE_CHECKING:
     from copilot.engine.crew import Beat, Crew, Job
 
 SMALL_BYTES: Final = 1024 * 1024
+LEAST_PARTS: Final = 2  # a file of fewer is sent again whole: that costs no more than a part or two
 _MOST_IN_FLIGHT: Final = 32 * 1024 * 1024  # what a store holds of one body that it has read and not yet sent
 
 
@@ -119,40 +131,92 @@ class _Put:
 class SendJob(_Put):
     """One file. Heavy when it is too big to be held in memory: the store streams it, and few do so at once."""
 
-    __slots__ = ("_path", "_planned")
+    __slots__ = ("_path", "_planned", "_resumable")
 
     def __init__(self, context: Context, location: Location, path: str, shown: str, variable: str) -> None:
         """``shown`` is the receipt's path."""
         super().__init__(context, location, shown, variable)
         self._path = path
         self._planned = False
+        self._resumable = True
         with local_errors(path, op="read"):
             self.heavy = os.stat(path).st_size > SMALL_BYTES  # noqa: PTH116 - for every file of a tree
 
     def run(self, crew: Crew[Receipt], beat: Beat) -> Receipt:
         """Uploads it."""
+        reach("send.begun")
         return self._context.retrier.call(
-            lambda: self._attempt(beat), cancel=crew, op="put", subject=self._location.uri, patience=self.patience
+            lambda: self._attempt(crew, beat), cancel=crew, op="put", subject=self._location.uri, patience=self.patience
         )
 
-    def _attempt(self, beat: Beat) -> Receipt:
+    def _attempt(self, crew: Crew[Receipt], beat: Beat) -> Receipt:
         def moved(size_bytes: int) -> None:
             beat.touch()
             self._context.progress.moved(size_bytes)
 
         source = FileSource(self._path, moved)
+        part_bytes = upload_part_bytes(self._context.limits, self._location.store) if self._resumable else None
+        resumable = None
         try:
             size_bytes = source.size_bytes
             if not self._planned:
                 self._planned = True
                 self._context.progress.planned(1, size_bytes)
-            if size_bytes <= SMALL_BYTES:
-                return self._small(source, beat)
-            info = self._put(source, beat)
-            source.check()
-            return self._receipt(size_bytes, source.crc(), info)
+            receipt = self._sent_before(source, beat)
+            if receipt is None and part_bytes is not None and size_bytes > LEAST_PARTS * part_bytes:
+                resumable = ResumableSend(self._context, self._location, source, part_bytes)
+                receipt = self._in_parts(resumable, crew, beat)
+            if receipt is None:
+                receipt = self._small(source, beat) if size_bytes <= SMALL_BYTES else self._streamed(source, beat)
+            reach("send.put")
+            if self._context.sent is not None:
+                self._context.sent.note(receipt, source.modified_ns)
+                reach("send.noted")
         finally:
-            source.close()
+            if resumable is not None:
+                resumable.leave()
+            else:
+                source.close()
+        return receipt
+
+    def _streamed(self, source: FileSource, beat: Beat) -> Receipt:
+        info = self._put(source, beat)
+        source.check()
+        return self._receipt(source.size_bytes, source.crc(), info)
+
+    def _in_parts(self, resumable: ResumableSend, crew: Crew[Receipt], beat: Beat) -> Receipt | None:
+        """By a multipart upload another process can go on with; None where it turns out that there is none to be had."""
+        try:
+            info = resumable.send(crew, beat)
+        except (Unsupported, MissingExtra) as error:
+            self._resumable = False
+            self._context.log.event("resume.off", level="warning", subject=self.subject, reason=error.reason, why=error.message)
+            return None
+        except Interrupted:
+            raise
+        except CopilotError as error:
+            if not error.transient:
+                resumable.abort()
+            raise
+        return self._receipt(resumable.source.size_bytes, resumable.source.crc(), info)
+
+    def _sent_before(self, source: FileSource, beat: Beat) -> Receipt | None:
+        """Nothing has to move when these very bytes are there already, by our own note and by the store's word."""
+        sent = self._context.sent
+        note = sent.find(self._location.uri, source.size_bytes, source.modified_ns) if sent is not None else None
+        if note is None or not note.etag:
+            return None
+        try:
+            info = self._location.store.head(self._location.key)
+        except ObjectNotFound:
+            return None
+        beat.touch()
+        if bare_etag(info.etag) != note.etag or info.size_bytes != note.size_bytes:
+            return None
+        if digest.text(source.crc()) != note.digest:
+            return None
+        source.check()
+        return self._receipt(source.size_bytes, source.crc(), info)
 
     def _small(self, source: FileSource, beat: Beat) -> Receipt:
         data = source.read_all()

@@ -77,6 +77,11 @@ class FileSource:
         """Its length when it was opened."""
         return self._began.st_size
 
+    @property
+    def modified_ns(self) -> int:
+        """Its time of modification when it was opened, in nanoseconds since the epoch."""
+        return self._began.st_mtime_ns
+
     def read(self, start: int, end: int) -> Iterator[bytes | memoryview]:
         """Bytes ``start`` to ``end`` in chunks of 256 KiB. Raises ``ObjectChanged`` when the file has become shorter."""
         crc = 0

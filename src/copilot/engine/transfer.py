@@ -7,9 +7,10 @@ does the transfer, within a second and without leaving a temporary file.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from copilot.core.errors import BadInputs, InternalError, Truncated
+from copilot.core.errors import AccessDenied, BadInputs, InternalError, MissingExtra, Truncated, Unsupported
 from copilot.core.uri import redact
 from copilot.engine.atomic import make_directory, remove_tree
 from copilot.engine.context import Context
@@ -21,12 +22,13 @@ from copilot.engine.send import WriteJob, send_jobs
 if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
     from copilot.core.ports import CancelToken, Clock, Location, Log, Progress, Stores
     from copilot.core.values import FetchSpec, Receipt, SendSpec
     from copilot.engine.budget import Limits
     from copilot.engine.crew import Beat, Job
+    from copilot.engine.journal import FetchJournal
+    from copilot.engine.sent import SentFiles
 
 _R = TypeVar("_R")
 _HEAVY_BYTES = 32 * 1024 * 1024  # what a store may hold for one streamed upload
@@ -53,12 +55,15 @@ class Transfer:
         retrier = Retrier(limits.retry, clock=clock, log=log, rng=rng)
         self._context = Context(limits, clock, log, progress, retrier)
 
-    def fetch(self, specs: Iterable[FetchSpec], root: Path, cancel: CancelToken) -> Iterator[Receipt]:
+    def fetch(
+        self, specs: Iterable[FetchSpec], root: Path, cancel: CancelToken, *, journal: FetchJournal | None = None
+    ) -> Iterator[Receipt]:
         """Brings everything below ``root`` and yields a receipt for each object, in the order they arrive.
 
         A tree is what is below ``uri/`` (``a`` never means ``ab/``); its marker objects ``x/`` become empty directories, and a
         tree without objects an empty directory. ``Receipt.path`` is relative to ``root``. Files appear under their names whole;
-        until then they are in a hidden directory of ``root`` that is gone at the end, however it ends.
+        until then they are in a hidden directory of ``root`` that is gone at the end, however it ends. With a ``journal``,
+        which the caller keeps outside ``root``, what an earlier run has left there is gone on with.
 
         Raises:
             UnsafePath: a key that would be written outside, or is a file and a directory at once.
@@ -66,26 +71,36 @@ class Transfer:
             LocalError: the disk is full, or cannot be written.
             Interrupted: ``cancel`` said so.
         """
-        context = self._context.below(str(root))
+        context = self._context.below(str(root), journal)
         make_directory(context.scratch)
         try:
             crew = self._crew(fetch_jobs(specs, self._stores, context, cancel), cancel)
             yield from crew.results()
         finally:
-            remove_tree(root / context.scratch.rpartition("/")[2])
+            remove_tree(Path(context.scratch))
 
-    def send(self, specs: Iterable[SendSpec], cancel: CancelToken) -> Iterator[Receipt]:
+    def send(self, specs: Iterable[SendSpec], cancel: CancelToken, *, sent: SentFiles | None = None) -> Iterator[Receipt]:
         """Uploads everything and yields a receipt for each object, in the order they arrive.
 
         ``Receipt.path`` begins with the name of the spec's own path: ``model/weights.bin`` for a tree ``/out/model``. Empty
-        directories become marker objects.
+        directories become marker objects. Big files go up as multipart uploads where the store has them; one that an earlier
+        process has left is gone on with. With ``sent``, files that it knows, and that are what they were, do not move again.
 
         Raises:
             UnreadableOutput: a link that leads out, a device, a name that is no UTF-8.
             ObjectChanged: a file that did not stand still for several attempts.
             StoreError, LocalError, Interrupted: as for ``fetch``.
         """
-        yield from self._crew(send_jobs(specs, self._stores, self._context), cancel).results()
+        yield from self._crew(send_jobs(specs, self._stores, self._context.noting(sent)), cancel).results()
+
+    def abort_leftovers(self, uris: Iterable[str], cancel: CancelToken) -> int:
+        """Ends unfinished uploads of these objects, and of what is below them: nobody will go on with them. Their number.
+
+        Raises:
+            StoreError, Interrupted: as for ``fetch``. A store that does not let us list its uploads is left alone.
+        """
+        jobs: list[Job[int]] = [_AbortJob(self._context, self._stores.locate(uri)) for uri in uris]
+        return sum(self._crew(iter(jobs), cancel).results())
 
     def read(self, uri: str, cancel: CancelToken, *, max_bytes: int | None = None) -> bytes:
         """One object's whole content.
@@ -133,6 +148,42 @@ class Transfer:
             cancel=cancel,
             log=self._context.log,
         )
+
+
+class _AbortJob:
+    """The unfinished uploads of one object, and of those below it."""
+
+    __slots__ = ("_context", "_location", "heavy", "patience")
+
+    def __init__(self, context: Context, location: Location) -> None:
+        self._context = context
+        self._location = location
+        self.heavy = False
+        self.patience = context.retrier.patience()
+
+    @property
+    def subject(self) -> str:
+        """The object, for messages."""
+        return redact(self._location.uri)
+
+    def run(self, crew: Crew[int], beat: Beat) -> int:
+        """Ends them."""
+        return self._context.retrier.call(
+            lambda: self._attempt(beat), cancel=crew, op="put", subject=self._location.uri, patience=self.patience
+        )
+
+    def _attempt(self, beat: Beat) -> int:
+        store, key = self._location.store, self._location.key.rstrip("/")
+        ended = 0
+        try:
+            for found, upload_id in store.pending_uploads(key.rpartition("/")[0]):
+                beat.touch()
+                if found == key or found.startswith(f"{key}/"):
+                    store.multipart(found, upload_id).abort()
+                    ended += 1
+        except (AccessDenied, Unsupported, MissingExtra) as error:
+            self._context.log.event("resume.unlisted", level="warning", reason=error.reason, error=error.message)
+        return ended
 
 
 class _ReadJob:

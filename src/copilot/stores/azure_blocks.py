@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 from copilot.core.errors import BadStoreRequest, ObjectNotFound, ServerFault
 from copilot.core.ports import ObjectInfo, Part
+from copilot.stores.sources import collected
 from copilot.stores.xml_entries import NotThatDocument, read_entries
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ class BlockUpload:
 
     def put_part(self, number: int, source: Source, start: int, end: int) -> Part:
         """See the port. Azure compares the bytes with the MD5 it is sent."""
-        data = b"".join(source.read(start, end))
+        data = collected(source, start, end)
         digest = hashlib.md5(data, usedforsecurity=False)
         query = f"comp=block&blockid={quote(_block_id(number, digest.hexdigest()), safe='')}"
         headers = {"Content-MD5": b64encode(digest.digest()).decode(), **_VERSION}

@@ -19,6 +19,7 @@ from xml.sax.saxutils import escape
 
 from copilot.core.errors import ChecksumMismatch, ObjectNotFound, ServerFault
 from copilot.core.ports import ObjectInfo, Part
+from copilot.stores.sources import collected
 from copilot.stores.xml_entries import NotThatDocument, read_entries
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class S3Upload:
 
     def put_part(self, number: int, source: Source, start: int, end: int) -> Part:
         """See the port. The store compares with the MD5 it is sent, and its etag is compared here."""
-        data = b"".join(source.read(start, end))
+        data = collected(source, start, end)
         digest = hashlib.md5(data, usedforsecurity=False)
         reply = self.uploads.requests.ask(
             "PUT",

@@ -6,7 +6,7 @@ Why: docs/decisions/0042-uploads-that-are-gone-on-with.md.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from copilot.stores.settings import StoreSettings
 
 EXPIRES_S = 3600.0
+_PIECE_BYTES = 32 * 1024
 _CODE = re.compile(rb"<Code>(\w+)</Code>")
 
 
@@ -64,7 +65,14 @@ class SignedRequests:
         self._pool: Any = None
 
     def ask(
-        self, method: str, key: str, query: str, *, op: str = "put", body: bytes = b"", headers: Mapping[str, str] | None = None
+        self,
+        method: str,
+        key: str,
+        query: str,
+        *,
+        op: str = "put",
+        body: bytes | bytearray = b"",
+        headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Sends one request, once.
 
@@ -77,12 +85,13 @@ class SignedRequests:
 
         signed = self._sign(method, key, query)
         name = f"{self._bucket}/{key}"
+        length = {} if method == "GET" else {"Content-Length": str(len(body))}
         try:
             response = self._manager().request(
                 method,
                 signed.url,
-                body=body if method != "GET" else None,
-                headers={"User-Agent": "copilot", **signed.headers, **(headers or {})},
+                body=_pieces(body) if body else None,
+                headers={"User-Agent": "copilot", **length, **signed.headers, **(headers or {})},
                 redirect=False,
                 retries=False,
             )
@@ -104,3 +113,10 @@ class SignedRequests:
 
             self._pool = pool_manager(self._endpoint, self._process, retries=False, verify_tls=self._verify_tls)
         return self._pool
+
+
+def _pieces(body: bytes | bytearray) -> Iterator[memoryview]:
+    """A body piece by piece: the time limit of a socket is for one call, and a slow connection is no dead one."""
+    view = memoryview(body)
+    for at in range(0, len(view), _PIECE_BYTES):
+        yield view[at : at + _PIECE_BYTES]

@@ -95,6 +95,16 @@ def promised(source: Source, checksum: Checksum | None, subject: str) -> Iterato
         )
 
 
+def collected(source: Source, start: int, end: int) -> bytearray:
+    """A part of a source in memory, once."""
+    data = bytearray(end - start)
+    at = 0
+    for chunk in source.read(start, end):
+        data[at : at + len(chunk)] = chunk
+        at += len(chunk)
+    return data
+
+
 def read_whole(source: Source, checksum: Checksum | None, subject: str) -> bytes | memoryview:
     """A small source in memory, held to its promises; without a copy where it comes in one chunk."""
     chunks = list(promised(source, checksum, subject))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Self
 
 from copilot.core.ports import (
@@ -13,6 +13,7 @@ from copilot.core.ports import (
     Location,
     MultipartUpload,
     ObjectInfo,
+    Part,
     Source,
     Store,
     Stores,
@@ -50,6 +51,33 @@ class ScriptedStream:
 
     def __exit__(self, *_exc: object) -> None:
         self.close()
+
+
+class ScriptedUpload:
+    """An upload whose parts a hook sees before they are taken."""
+
+    def __init__(self, inner: MultipartUpload, on_part: Callable[[], None]) -> None:
+        """See the class."""
+        self._inner = inner
+        self._on_part = on_part
+        self.upload_id = inner.upload_id
+
+    def parts(self) -> Sequence[Part]:
+        """See the port."""
+        return self._inner.parts()
+
+    def put_part(self, number: int, source: Source, start: int, end: int) -> Part:
+        """See the port."""
+        self._on_part()
+        return self._inner.put_part(number, source, start, end)
+
+    def complete(self, parts: Sequence[Part], *, if_absent: bool = False) -> ObjectInfo:
+        """See the port."""
+        return self._inner.complete(parts, if_absent=if_absent)
+
+    def abort(self) -> None:
+        """See the port."""
+        self._inner.abort()
 
 
 class ScriptedStore:
@@ -105,8 +133,8 @@ class ScriptedStore:
         return info
 
     def multipart(self, key: str, upload_id: str | None = None) -> MultipartUpload:
-        """See the port."""
-        return self.inner.multipart(key, upload_id)
+        """See the port. Every part counts as a put."""
+        return ScriptedUpload(self.inner.multipart(key, upload_id), lambda: self.on_put(key, self._count("put")))
 
     def pending_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """See the port."""
