@@ -394,7 +394,7 @@ def test_a_file_that_never_stands_still_is_an_error_that_says_so(tmp_path: Path)
         with path.open("r+b") as file:
             file.write(b"%20d" % number)
 
-    stores.store.on_put = change
+    stores.store.after_put = change
     with pytest.raises(ObjectChanged, match="changed while it was uploaded"):
         list(at_work.transfer.send([SendSpec(path, "memory://b/out")], at_work.cancel))
 

@@ -11,6 +11,7 @@ from copilot.cli.pflag import Parsed, parse
 from copilot.cli.session import Session, open_session
 from copilot.config import Configuration
 from copilot.core.errors import BadFlag
+from copilot.engine import crashpoints
 
 if TYPE_CHECKING:
     from copilot.cli.session import Latch
@@ -30,6 +31,7 @@ def run(command: str, arguments: Sequence[str], latch: Latch, environ: Mapping[s
         return _bare(command, latch, environ, drop_in=drop_in).fail(exception, code=code)
     try:
         check(session, parsed)
+        crashpoints.arm(environ.get("COPILOT_CRASH_AT", ""))
         use = importlib.import_module(_MODULES[command])
         ended = use.run(session, parsed)
         session.close()

@@ -161,6 +161,8 @@ class Session:
             limits = replace(limits, max_workers=self.configuration.max_workers)
         if self.configuration.memory_bytes is not None:
             limits = replace(limits, memory_bytes=self.configuration.memory_bytes)
+        if self.configuration.part_bytes is not None:
+            limits = replace(limits, part_bytes=self.configuration.part_bytes)
         return Transfer(self.stores, limits=limits, clock=self.clock, log=self.log, progress=self.progress)
 
     def token(self, *, timeout_s: float | None = None, budget: str = "the time given for this") -> Token:

@@ -56,6 +56,7 @@ def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False, def
         err_output_name=reader.last("err-output-name"),
         max_workers=_positive(reader, "max-workers", "COPILOT_MAX_WORKERS"),
         memory_bytes=size_bytes(reader.text("memory", "COPILOT_MEMORY"), "--memory"),
+        part_bytes=size_bytes(reader.text("part-size", "COPILOT_PART_SIZE"), "COPILOT_PART_SIZE"),
         files=tuple(files),
         warnings=(*warnings, *storage.warnings),
         environ=dict(environ),

@@ -46,6 +46,7 @@ class Configuration:
         err_output_name: the error document's name; empty: under both names that readers look for.
         max_workers: most objects in flight; None: detected.
         memory_bytes: memory for bytes in flight; None: detected from the cgroup.
+        part_bytes: length of one range of a big object and of one part of a big upload; None: 16 MiB.
         files: the configuration files that were read, in order.
         warnings: sentences about what was read and has no effect.
         environ: the environment.
@@ -61,6 +62,7 @@ class Configuration:
     err_output_name: str = ""
     max_workers: int | None = None
     memory_bytes: int | None = None
+    part_bytes: int | None = None
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

@@ -56,10 +56,11 @@ class ScriptedStream:
 class ScriptedUpload:
     """An upload whose parts a hook sees before they are taken."""
 
-    def __init__(self, inner: MultipartUpload, on_part: Callable[[], None]) -> None:
+    def __init__(self, inner: MultipartUpload, on_part: Callable[[], None], after_part: Callable[[], None]) -> None:
         """See the class."""
         self._inner = inner
         self._on_part = on_part
+        self._after_part = after_part
         self.upload_id = inner.upload_id
 
     def parts(self) -> Sequence[Part]:
@@ -69,7 +70,9 @@ class ScriptedUpload:
     def put_part(self, number: int, source: Source, start: int, end: int) -> Part:
         """See the port."""
         self._on_part()
-        return self._inner.put_part(number, source, start, end)
+        part = self._inner.put_part(number, source, start, end)
+        self._after_part()
+        return part
 
     def complete(self, parts: Sequence[Part], *, if_absent: bool = False) -> ObjectInfo:
         """See the port."""
@@ -134,7 +137,8 @@ class ScriptedStore:
 
     def multipart(self, key: str, upload_id: str | None = None) -> MultipartUpload:
         """See the port. Every part counts as a put."""
-        return ScriptedUpload(self.inner.multipart(key, upload_id), lambda: self.on_put(key, self._count("put")))
+        before, after = (lambda: self.on_put(key, self._count("put"))), (lambda: self.after_put(key, self.calls["put"] - 1))
+        return ScriptedUpload(self.inner.multipart(key, upload_id), before, after)
 
     def pending_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """See the port."""
