@@ -1,4 +1,4 @@
-"""A pod in the small: the sidecar and the wrapped task as real processes, their volumes as directories, a directory as store."""
+"""A pod in the small: sidecar and wrapped task as real processes, their volumes as directories, a directory as store."""
 
 from __future__ import annotations
 

@@ -289,7 +289,8 @@ def test_partial_can_be_turned_off(pod: SmallPod) -> None:
 def test_partial_holds_what_can_be_held(pod: SmallPod) -> None:
     pod.start_sidecar()
     pod.start_main(
-        'cd "$OUT"; mkdir -p deep/er; printf a > deep/er/x; printf b > "odd #?% name"; ln -s /etc/passwd link; mkfifo pipe; exit 1'
+        'cd "$OUT"; mkdir -p deep/er; printf a > deep/er/x; printf b > "odd #?% name"; '
+        "ln -s /etc/passwd link; mkfifo pipe; exit 1"
     )
     ended = pod.end()
     assert ended.partial == {"deep/er/x": b"a", "odd #?% name": b"b"}

@@ -160,14 +160,14 @@ class _Hearing:
                 began_s, known = self.clock.monotonic_s(), len(self.seen)
 
     def _worth_waiting(self, waited_s: float) -> bool:
-        running = any(isinstance(watcher, Attached) and watcher.running() for watcher in self._silent)
-        if judge(self.seen, trust_signal=False).publishes:
-            marker = any(one.reason == Saw.SUCCESS_MARKER for one in self.seen)
-            return marker and running and waited_s < MARKER_PATIENCE_S
         # The markers are looked at when the wait is over: nobody has to wait for them.
         pending = {watcher.witness for watcher in self._prompts() if watcher.may_speak()}
+        if judge(self.seen, trust_signal=False).publishes:
+            marker = any(one.reason == Saw.SUCCESS_MARKER for one in self.seen)
+            return marker and Witness.WRAPPER in pending and waited_s < MARKER_PATIENCE_S
         if not may_change(self.seen, pending):
             return False
+        running = any(isinstance(watcher, Attached) and watcher.running() for watcher in self._silent)
         return running or waited_s < max(_PATIENCE_S.get(one.witness, SIGNAL_PATIENCE_S) for one in self.seen)
 
     def last_words(self) -> None:

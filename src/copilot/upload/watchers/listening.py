@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import threading
     from collections.abc import Collection, Iterator
+
+    from watchdog.observers.api import BaseObserver
 
     from copilot.core.ports import Log
 
@@ -40,5 +42,10 @@ def listening(directory: Path, names: Collection[str], woken: threading.Event, l
         yield
     finally:
         if observer is not None:
-            observer.stop()
-            observer.join()
+            # Taking it down can last half a second, and whoever was waiting has something better to do.
+            threading.Thread(target=_end, args=(observer,), name="watch-end", daemon=True).start()
+
+
+def _end(observer: BaseObserver) -> None:
+    observer.stop()
+    observer.join()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -40,14 +41,16 @@ class WrapperWatcher:
         self._clock = clock
         self._log = log
         self._woken = threading.Event()
+        self._attending = False
 
     def wait(self, cancel: CancelToken) -> Completion | None:
         """Blocks until there is a word. After ``cancel`` one last look decides; a wrapper that lives has seen no end."""
-        with listening(self._directory, {podfiles.EXITCODE}, self._woken, self._log):
+        with listening(self._directory, {podfiles.EXITCODE, podfiles.RUNNING}, self._woken, self._log):
             while not cancel.cancelled:
                 seen = self._look()
                 if seen is not None:
                     return seen
+                self._attend()
                 self._woken.wait(LOOK_EVERY_S)
                 self._woken.clear()
         seen = self._look()
@@ -78,6 +81,21 @@ class WrapperWatcher:
     def hurry(self) -> None:
         """Looks at once."""
         self._woken.set()
+
+    def _attend(self) -> None:
+        """Once there is a wrapper, a thread queues behind its lock: the kernel wakes it the moment the wrapper lets go."""
+        if self._attending or not self.may_speak():
+            return
+        self._attending = True
+
+        def queue() -> None:
+            import fcntl  # noqa: PLC0415 — paid for by who has a wrapper
+
+            with suppress(OSError), (self._directory / podfiles.RUNNING).open("rb") as file:
+                fcntl.lockf(file, fcntl.LOCK_SH)
+            self._woken.set()
+
+        threading.Thread(target=queue, name="wrapper-lock", daemon=True).start()
 
     def _look(self) -> Completion | None:
         dead = self.may_speak() and not self.running()
