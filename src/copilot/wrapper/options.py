@@ -9,7 +9,11 @@ USAGE = """Usage: copilot exec [OPTIONS] -- COMMAND [ARGUMENT]...
   Run COMMAND in a process group of its own, pass signals on to it, and end with its exit code (128 and the signal's number
   where a signal ended it). The control directory gets the file exitcode, which tells the sidecar how the task ended.
 
+  Variables that are references to secrets (DB_PASSWORD=aws://prod/db#password) are resolved first, and what copilot init
+  delivered as variables is there as well. Where no exit code is to be kept, this process then becomes COMMAND.
+
 Options:
+  --env NAME=REF      A secret as a variable, for COMMAND alone; may be repeated.
   --control-dir DIR   Where exitcode is written. Default: $COPILOT_CONTROL_DIR; without either, none is.
   --timeout DURATION  End the command after this time (90s, 1h30m, 1.5h): SIGTERM, the grace, SIGKILL; exit code 124.
   --grace DURATION    Time between the timeout's SIGTERM and SIGKILL. Default: 10s.
@@ -34,6 +38,7 @@ class Options:
 
     Attributes:
         command: the command and its arguments; empty when only the help was wanted.
+        env: ``NAME=REFERENCE``, each a secret.
         control_dir: where ``exitcode`` goes; empty for nowhere.
         timeout_s: seconds until the command is ended; None for no limit.
         grace_s: seconds between SIGTERM and SIGKILL then.
@@ -43,11 +48,12 @@ class Options:
         help: the help was asked for.
     """
 
-    __slots__ = ("command", "control_dir", "grace_s", "help", "stderr", "stdout", "tee", "timeout_s")
+    __slots__ = ("command", "control_dir", "env", "grace_s", "help", "stderr", "stdout", "tee", "timeout_s")
 
     def __init__(self) -> None:
         """The defaults."""
         self.command: list[str] = []
+        self.env: list[str] = []
         self.control_dir = ""
         self.timeout_s: float | None = None
         self.grace_s = DEFAULT_GRACE_S
@@ -55,6 +61,11 @@ class Options:
         self.stdout = ""
         self.stderr = ""
         self.help = False
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody must stay beside the command: for its time, or for its output."""
+        return self.timeout_s is not None or bool(self.tee or self.stdout or self.stderr)
 
 
 def read(arguments: list[str]) -> Options:
@@ -107,6 +118,10 @@ def duration_s(text: str, flag: str) -> float:
     return total
 
 
+def _env(options: Options, value: str) -> None:
+    options.env.append(value)
+
+
 def _control_dir(options: Options, value: str) -> None:
     options.control_dir = value
 
@@ -132,6 +147,7 @@ def _stderr(options: Options, value: str) -> None:
 
 
 _TAKES = {
+    "--env": _env,
     "--control-dir": _control_dir,
     "--timeout": _timeout,
     "--grace": _grace,

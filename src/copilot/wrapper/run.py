@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-from copilot.wrapper import control, memory, options
+from copilot.wrapper import control, memory, options, secrets
 from copilot.wrapper.streams import Streams
 
 USAGE_ERROR = 2
@@ -58,7 +58,14 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
         except OSError as error:
             _say(f"the control directory {directory} cannot be written: {error.strerror}.")
             return CANNOT_WRITE
-    ending = _run(asked, before)
+    environ_of_command = _environment()  # first: with secrets in memory, /proc/self is closed to us
+    handed, ending = _hand(asked, directory, environ)
+    if handed.anything:
+        environ_of_command.update(handed.variables)
+        if ending is None and not (directory or handed.lent or asked.attended):
+            return _become(asked.command, environ_of_command, before)
+    if ending is None:
+        ending = _run(asked, before, environ_of_command, handed)
     if directory:
         try:
             control.finish(directory, ending)
@@ -66,14 +73,45 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
             # The task is over and its exit code is still told by our own end; the sidecar sees that the lock is gone.
             _say(f"{directory}/{control.EXITCODE} cannot be written: {error.strerror}.")
         os.close(held)
+    handed.close()
     return ending.code
 
 
-def _run(asked: options.Options, mask: set[signal.Signals] | set[int]) -> control.Ending:
+def _hand(asked: options.Options, directory: str, environ: dict[str, str]) -> tuple[secrets.Handed, control.Ending | None]:
+    """The command's secrets, and how it ended where it must not begin without them."""
+    handed = secrets.Handed()
+    try:
+        handed.read(directory)
+        handed.resolve(environ, asked.env, _STOPPING)
+    except secrets.Refused as refused:
+        if refused.sentence:
+            _say(refused.sentence)
+        ending = control.Ending()
+        ending.started_at_s = ending.ended_at_s = time.time()
+        ending.code = refused.code
+        return handed, ending
+    return handed, None
+
+
+def _become(command: list[str], environ: dict[bytes, bytes], mask: set[signal.Signals] | set[int]) -> int:
+    """This process becomes the command: nobody has to tell how it ends. Gives an exit code only where it cannot."""
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so in the command
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    try:
+        os.execvpe(command[0], command, environ)  # noqa: S606 - to run what we were given is the purpose
+    except OSError as error:
+        _say(f"the command {command[0]} cannot be run: {error.strerror}.")
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+
+
+def _run(
+    asked: options.Options, mask: set[signal.Signals] | set[int], environ: dict[bytes, bytes], handed: secrets.Handed
+) -> control.Ending:
     ending = control.Ending()
     ending.started_at_s, began_s = time.time(), time.monotonic()
     kills = memory.oom_kills()
-    streams = Streams()
+    streams = Streams(handed.mask)
     try:
         _redirect(streams, asked)
     except OSError as error:
@@ -81,7 +119,7 @@ def _run(asked: options.Options, mask: set[signal.Signals] | set[int]) -> contro
         ending.code = CANNOT_WRITE
     else:
         try:
-            pid = _spawn(asked.command, streams, mask)
+            pid = _spawn(asked.command, streams, mask, environ)
         except OSError as error:
             _say(f"the command {asked.command[0]} cannot be run: {error.strerror}.")
             ending.code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
@@ -107,14 +145,14 @@ def _redirect(streams: Streams, asked: options.Options) -> None:
         streams.to_file(2, asked.stderr)
 
 
-def _spawn(command: list[str], streams: Streams, mask: set[signal.Signals] | set[int]) -> int:
+def _spawn(command: list[str], streams: Streams, mask: set[signal.Signals] | set[int], environ: dict[bytes, bytes]) -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an inherited "ignore" would reap before we can ask for the exit code
     # Python ignores these two for itself; a command expects to be ended by them.
     defaults = [signal.SIGPIPE, signal.SIGXFSZ]
     pid = os.posix_spawnp(
         command[0],
         command,
-        _environment(),
+        environ,
         file_actions=streams.actions,
         setpgroup=0,
         setsigmask=mask,

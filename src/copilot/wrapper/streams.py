@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import os
 
+TYPE_CHECKING = False  # ``typing`` would cost more than the task's own start
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 _CHUNK_BYTES = 64 * 1024
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
@@ -16,8 +20,9 @@ class Streams:
         broken: the first error of a file that could not be kept whole, or None.
     """
 
-    def __init__(self) -> None:
-        """As they are."""
+    def __init__(self, known: Callable[[], list[bytes]]) -> None:
+        """As they are. ``known`` gives the secrets that must not be seen in what is kept."""
+        self._known = known
         self.actions: list[tuple[int, int, int]] = []
         self.broken: OSError | None = None
         self._ours: list[int] = []
@@ -25,17 +30,24 @@ class Streams:
 
     def to_file(self, number: int, path: str) -> None:
         """Descriptor ``number`` is ``path``. Raises ``OSError``."""
+        known = self._known()
+        if known:  # what is kept passes through us, so that no secret stays in it
+            self._pipe(number, path, -1, known)
+            return
         descriptor = _create(path)
         self._ours.append(descriptor)
         self.actions.append((os.POSIX_SPAWN_DUP2, descriptor, number))
 
     def to_both(self, number: int, path: str) -> None:
         """Descriptor ``number`` is a pipe; what comes out goes to ``path`` and to our own. Raises ``OSError``."""
+        self._pipe(number, path, number, self._known())
+
+    def _pipe(self, number: int, path: str, passed_on: int, known: list[bytes]) -> None:
         descriptor = _create(path)
         reader, writer = os.pipe()
         self._ours.append(writer)
         self.actions.append((os.POSIX_SPAWN_DUP2, writer, number))
-        self._pumps.append(_Pump(reader, descriptor, number))
+        self._pumps.append(_Pump(reader, descriptor, passed_on, known))
 
     def started(self) -> None:
         """The command has its descriptors: ours are closed, and bytes begin to flow."""
@@ -54,7 +66,12 @@ class Streams:
 class _Pump:
     """From one pipe to a file and a descriptor."""
 
-    def __init__(self, reader: int, file: int, passed_on: int) -> None:
+    def __init__(self, reader: int, file: int, passed_on: int, known: list[bytes]) -> None:
+        self._mask = None
+        if known:
+            from copilot.core.secret_mask import StreamMask  # noqa: PLC0415 - only a task with secrets pays for it
+
+            self._mask = StreamMask(known)
         self.error: OSError | None = None
         self._reader = reader
         self._file = file
@@ -90,10 +107,15 @@ class _Pump:
                 continue
             if not chunk:
                 break
-            self._file = self._write(self._file, chunk, kept=True)
-            self._passed_on = self._write(self._passed_on, chunk, kept=False)
+            self._keep(chunk if self._mask is None else self._mask.feed(chunk))
+        if self._mask is not None:
+            self._keep(self._mask.finish())
         if self._file >= 0:
             os.close(self._file)
+
+    def _keep(self, chunk: bytes) -> None:
+        self._file = self._write(self._file, chunk, kept=True)
+        self._passed_on = self._write(self._passed_on, chunk, kept=False)
 
     def _write(self, descriptor: int, chunk: bytes, *, kept: bool) -> int:
         """Writes all of ``chunk``; gives the descriptor to go on with, or -1 when it takes no more."""
