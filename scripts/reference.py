@@ -14,6 +14,7 @@ import click
 
 from copilot.cli import flags, people
 from copilot.cli.reasons import EXIT_CODES, reasons
+from copilot.core.completion import table_lines
 from copilot.core.podfiles import PROTOCOL
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -80,6 +81,10 @@ def ignored_flags() -> str:
     return ", ".join(f"`--{flag.name}`" for flag in (*flags.IGNORED, *flags.KLOG)) + "\n"
 
 
+def truth_table() -> str:
+    return "\n".join(table_lines()) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "commands": commands,
     "exit-codes": exit_codes,
@@ -87,6 +92,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "ignored-flags": ignored_flags,
     "protocol": protocol,
     "reason-codes": reason_codes,
+    "truth-table": truth_table,
 }
 
 
