@@ -304,7 +304,8 @@ def test_a_pod_waits_for_the_secret_of_its_volume(ask: Ask) -> None:
     mount = [{"name": "v", "mountPath": "/secret"}]
     volumes = [{"name": "shared", "emptyDir": {}}, {"name": "v", "secret": {"secretName": "later"}}]
     name = start(ask, container("main", "cat /secret/k", volumeMounts=mount), volumes=volumes)
-    until(ask, f"{PODS}/{name}", lambda pod: pod["spec"].get("nodeName"))
+    seen = until(ask, f"{PODS}/{name}", lambda pod: pod["status"].get("containerStatuses"))
+    assert seen["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "CreateContainerConfigError"
     ask("POST", "/api/v1/namespaces/n/secrets", secret("later"))
     assert phase(until(ask, f"{PODS}/{name}", over)) == "Succeeded"
 
@@ -330,3 +331,13 @@ def test_the_last_lines_of_a_log(ask: Ask) -> None:
     name = start(ask, container("main", "for i in 1 2 3 4; do echo $i; done"))
     until(ask, f"{PODS}/{name}", over)
     assert ask("GET", f"{PODS}/{name}/log?tailLines=2")[1] == "3\n4\n"
+
+
+def test_a_pod_waits_for_the_secret_of_a_variable_and_runs_once(ask: Ask, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger"
+    source = [{"secretRef": {"name": "later"}}]
+    name = start(ask, container("main", f"echo $k >>{ledger}", envFrom=source))
+    until(ask, f"{PODS}/{name}", lambda pod: pod["status"].get("containerStatuses"))
+    ask("POST", "/api/v1/namespaces/n/secrets", secret("later"))
+    assert phase(until(ask, f"{PODS}/{name}", over)) == "Succeeded"
+    assert ledger.read_text() == "v\n"

@@ -21,6 +21,12 @@ if TYPE_CHECKING:
     from copilot.testing.kubernetes.storage import Change, Object, Storage
 
 NODE: Final = "double-0"
+_REFERENCES: Final = {
+    "secretRef": "Secret",
+    "secretKeyRef": "Secret",
+    "configMapRef": "ConfigMap",
+    "configMapKeyRef": "ConfigMap",
+}
 _NOT_STARTED: Final = {"imageID": "", "ready": False, "started": False, "restartCount": 0, "lastState": {}}
 
 
@@ -134,6 +140,8 @@ class Kubelet:
         self._loop.call_soon(again)
 
     def _run(self, pod: Object) -> None:
+        if pod["metadata"]["uid"] in self._runners:
+            return
         images = {each["image"] for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]}
         missing = images & self.missing_images
         if missing:
@@ -143,7 +151,8 @@ class Kubelet:
         needed = _objects_named(pod)
         for kind, name in needed:
             if self._data(namespace, kind, name) is None:
-                # A real kubelet waits for a missing Secret; it is looked at again soon.
+                # A real kubelet waits for a missing Secret as well, and looks again.
+                self._wait_for_object(pod, kind, name)
                 self._loop.call_at(_soon(), lambda: self._see_again(pod))
                 return
         runner = PodRunner(
@@ -164,16 +173,23 @@ class Kubelet:
             if fresh["metadata"]["uid"] == pod["metadata"]["uid"] and "deletionTimestamp" not in fresh["metadata"]:
                 self._run(fresh)
 
+    def _wait_for_object(self, pod: Object, kind: str, name: str) -> None:
+        waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": f'{kind.lower()} "{name}" not found'}}
+        if "CreateContainerConfigError" not in str(pod["status"]):
+            self._write(pod, {**pod["status"], "phase": "Pending", "containerStatuses": _statuses(pod, waiting)})
+
     def _wait_for_image(self, pod: Object, image: str) -> None:
         message = f'Back-off pulling image "{image}": ErrImagePull: failed to resolve reference "{image}": not found'
         waiting = {"waiting": {"reason": "ImagePullBackOff", "message": message}}
-        statuses = [
-            {**_NOT_STARTED, "name": each["name"], "image": each["image"], "state": waiting}
-            for each in pod["spec"]["containers"]
-        ]
         if "ImagePullBackOff" not in str(pod["status"]):
             self._write(
-                pod, {**pod["status"], "phase": "Pending", "startTime": self._storage.now(), "containerStatuses": statuses}
+                pod,
+                {
+                    **pod["status"],
+                    "phase": "Pending",
+                    "startTime": self._storage.now(),
+                    "containerStatuses": _statuses(pod, waiting),
+                },
             )
         if "deletionTimestamp" in pod["metadata"]:
             self._remove(pod)
@@ -226,6 +242,13 @@ class Kubelet:
             self._loop.stop()
 
 
+def _statuses(pod: Object, state: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Main containers that wait."""
+    return [
+        {**_NOT_STARTED, "name": each["name"], "image": each["image"], "state": state} for each in pod["spec"]["containers"]
+    ]
+
+
 def _soon() -> float:
     return time.monotonic() + 0.05
 
@@ -237,11 +260,17 @@ def _status_of(pod: Mapping[str, Any], container: str) -> Mapping[str, Any]:
 
 
 def _objects_named(pod: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """The Secrets and ConfigMaps that volumes need before any container may start."""
+    """The Secrets and ConfigMaps that volumes and variables need before their containers may start."""
     found = set()
     for volume in pod["spec"].get("volumes") or ():
         if "secret" in volume and not volume["secret"].get("optional"):
             found.add(("Secret", volume["secret"]["secretName"]))
         if "configMap" in volume and not volume["configMap"].get("optional"):
             found.add(("ConfigMap", volume["configMap"]["name"]))
+    for container in [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]:
+        sources = [each.get("valueFrom") or {} for each in container.get("env") or ()]
+        for source in [*sources, *(container.get("envFrom") or ())]:
+            for key, kind in _REFERENCES.items():
+                if key in source and not source[key].get("optional"):
+                    found.add((kind, source[key]["name"]))
     return found
