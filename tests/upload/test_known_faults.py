@@ -88,9 +88,9 @@ def test_fault_4_no_more_threads_than_workers_whatever_the_number_of_objects(wor
     before = threading.active_count()
 
     class Counts:
-        def send(self, specs: object, cancel: CancelToken) -> object:
+        def send(self, specs: object, cancel: CancelToken, **options: object) -> object:
             nonlocal most
-            for receipt in world.transfer.send(specs, cancel):  # type: ignore[arg-type]  # handed through as it came
+            for receipt in world.transfer.send(specs, cancel, **options):  # type: ignore[arg-type]  # handed through as it came
                 most = max(most, threading.active_count() - before)
                 yield receipt
 
@@ -147,10 +147,20 @@ def test_fault_6_do_not_upload_moves_no_data(world: World) -> None:
         world.publish({"f": FILE}, mode=UploadMode.NONE)
 
 
-def test_fault_6_upload_eager_is_not_ignored_in_silence(world: World) -> None:
-    world.wrote({"n": "1"})
-    world.publish({"n": INTEGER}, mode=UploadMode.EAGER)
-    assert [event.level for event in world.log.named("upload.eager_is_on_exit")] == ["warning"]
+def test_fault_6_upload_eager_uploads_what_is_finished_while_the_task_runs(world: World) -> None:
+    world.wrote({"f": "finished"})
+    there: list[dict[str, bytes]] = []
+
+    class WhenItIsThere:
+        def wait(self, cancel: CancelToken) -> Completion | None:
+            while not cancel.cancelled and not world.objects(world.raw):
+                cancel.wait(0.02)
+            there.append(world.objects(world.raw))
+            return Says(Witness.MARKER, Saw.SUCCESS_MARKER).wait(cancel)
+
+    world.publish({"f": FILE}, watchers=[WhenItIsThere()], mode=UploadMode.EAGER)
+    assert there == [{"f": b"finished"}]
+    assert "outputs.pb" in world.objects(world.meta)
 
 
 def test_fault_7_names_that_differ_only_after_a_special_character_do_not_collide(world: World) -> None:

@@ -25,13 +25,14 @@ from copilot.core.errors import (
 )
 from copilot.core.ports import CancelToken, Completion
 from copilot.engine.cancel import Token
-from copilot.upload.plan import OutputTarget, UploadMode, plan_outputs
+from copilot.upload.plan import OutputTarget, plan_outputs
 from copilot.upload.publish import ManifestSpool, publish
 
 if TYPE_CHECKING:
     from tests.upload.conftest import World
 
     from copilot.core.values import Receipt, SendSpec
+    from copilot.engine.sent import SentFiles
     from copilot.engine.transfer import Transfer
 
 INTEGER = idl.LiteralType(simple=idl.SimpleType.INTEGER)
@@ -80,20 +81,23 @@ class Recorded:
         self.order: list[str] = []
         self.before_send = before_send
 
-    def send(self, specs: Iterable[SendSpec], cancel: CancelToken) -> Iterator[Receipt]:
+    def send(self, specs: Iterable[SendSpec], cancel: CancelToken, *, sent: SentFiles | None = None) -> Iterator[Receipt]:
         def watched() -> Iterator[SendSpec]:
             for spec in specs:
                 yield spec
                 if callable(self.before_send):
                     self.before_send(spec)
 
-        for receipt in self._transfer.send(watched(), cancel):
+        for receipt in self._transfer.send(watched(), cancel, sent=sent):
             self.order.append(receipt.uri)
             yield receipt
 
     def write(self, uri: str, data: bytes, cancel: CancelToken, *, if_absent: bool = False) -> Receipt:
         self.order.append(uri)
         return self._transfer.write(uri, data, cancel, if_absent=if_absent)
+
+    def abort_leftovers(self, uris: Iterable[str], cancel: CancelToken) -> int:
+        return self._transfer.abort_leftovers(uris, cancel)
 
 
 def test_outputs_pb_is_written_after_everything_it_names(world: World) -> None:
@@ -253,8 +257,8 @@ def test_a_refusal_of_the_store_leaves_a_receipt_with_the_reason(world: World) -
     world.wrote({"f": "x"})
 
     class Denies(Recorded):
-        def send(self, specs: Iterable[SendSpec], cancel: CancelToken) -> Iterator[Receipt]:
-            del specs, cancel
+        def send(self, specs: Iterable[SendSpec], cancel: CancelToken, *, sent: SentFiles | None = None) -> Iterator[Receipt]:
+            del specs, cancel, sent
             raise AccessDenied("the store says no")
 
     with pytest.raises(AccessDenied):
@@ -274,13 +278,6 @@ def test_a_receipt_that_cannot_be_written_does_not_undo_the_publication(world: W
     world.publish({"n": INTEGER}, transfer=NoReceipt(world.transfer))
     assert "outputs.pb" in world.objects(world.meta)
     assert world.log.named("receipt.failed")[0].fields["reason"] == "AccessDenied"
-
-
-def test_eager_upload_says_that_it_uploads_on_exit(world: World) -> None:
-    world.wrote({"n": "1"})
-    world.publish({"n": INTEGER}, mode=UploadMode.EAGER)
-    assert world.log.named("upload.eager_is_on_exit")
-    assert "outputs.pb" in world.objects(world.meta)
 
 
 def test_the_start_watcher_is_waited_for_first(world: World) -> None:

@@ -165,6 +165,8 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         write_manifest=parsed.last("no-manifest") != "true",
         write_receipt=parsed.last("no-receipt") != "true",
         keep_partial=parsed.last("no-partial") != "true",
+        sent_file=settings.control_dir / podfiles.SENT if settings.control_dir is not None else None,
+        grace_s=float(grace) if (grace := settings.environ.get("COPILOT_GRACE_S", "")).isdecimal() else None,
     )
 
 

@@ -10,6 +10,7 @@ READY: Final = "READY"
 EXITCODE: Final = "exitcode"
 RUNNING: Final = "running"
 PROGRESS: Final = "progress"
+SENT: Final = "sent"
 SECRETS: Final = "secrets"
 ENVIRONMENT: Final = "environment"
 SUCCESS_MARKER: Final = "_SUCCESS"
@@ -53,6 +54,7 @@ PROTOCOL: Final = (
     PodFile(PROGRESS, "control directory", "init, sidecar", "people, probes", "while bytes move", "renamed into place"),
     PodFile(SECRETS, "control directory", "init", "sidecar", "secrets are delivered", "renamed into place, emptied when read"),
     PodFile(ENVIRONMENT, "control directory", "init", "exec wrapper", "secrets are delivered", "renamed into place"),
+    PodFile(SENT, "control directory", "sidecar", "sidecar (after a restart)", "a file has arrived", "grows by whole lines"),
     PodFile(SUCCESS_MARKER, "output directory", "task", "sidecar", "the task's last act", "as the task makes it"),
     PodFile(ERROR_MARKER, "output directory", "task", "sidecar", "the task gives up", "as the task makes it"),
     PodFile(MANIFEST, "output prefix", "sidecar", "control plane, people", "before outputs.pb", "one put"),

@@ -85,8 +85,8 @@ class Context:
         return replace(self, root=root, scratch=scratch, journal=journal, _numbers=itertools.count())
 
     def noting(self, sent: SentFiles | None) -> Context:
-        """The same for one send that notes what arrives."""
-        return replace(self, sent=sent)
+        """The same for one send that notes what arrives; unfinished uploads are asked for anew."""
+        return replace(self, sent=sent, uploads=Uploads())
 
 
 def bare_etag(etag: str | None) -> str:

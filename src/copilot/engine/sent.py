@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from copilot.engine.journal import Lines, read_lines
 
@@ -89,6 +89,14 @@ class SentFiles:
         if self._lines is not None:
             self._lines.close()
             self._lines = None
+
+    def __enter__(self) -> Self:
+        """Itself."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Frees the file."""
+        self.close()
 
     def _remember(self, uri: str, known: SentFile) -> None:
         if len(self._notes) < _MOST_REMEMBERED or uri in self._notes:

@@ -13,6 +13,7 @@ from copilot.core.manifest import manifest_head, manifest_line, manifest_tail
 from copilot.core.uri import join
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.atomic import local_errors
+from copilot.engine.crashpoints import reach
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -112,5 +113,6 @@ def publish(
         spec = SendSpec(spool.close(manifest, outputs), manifest_uri)
         for _ in transfer.send([spec], cancel):
             pass
+        reach("manifest.written")
     transfer.write(plan.target.outputs_uri, outputs, cancel)
     return Published(plan.target.outputs_uri, manifest_uri, len(outputs))

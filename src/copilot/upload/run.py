@@ -13,8 +13,11 @@ from copilot.core.errors import CopilotError, InternalError, OutputError, TaskEr
 from copilot.core.uri import redact
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.cancel import Token
+from copilot.engine.crashpoints import reach
+from copilot.engine.sent import SentFiles
 from copilot.engine.verify import verify
 from copilot.upload.course import Course, leave_receipt
+from copilot.upload.eager import by_size, early_upload, end_leftovers
 from copilot.upload.markers import look_for_marker, task_error
 from copilot.upload.partial import keep_partial
 from copilot.upload.plan import (
@@ -49,7 +52,7 @@ class OutputRequest:
         directory: where the task writes its outputs.
         interface: which outputs it declares.
         target: where they go.
-        mode: whether data moves. ``EAGER`` means on exit in this version.
+        mode: when and whether data moves.
         timeout_s: seconds for everything after the task's end; None for no limit.
         start_timeout_s: seconds for the start watcher; None or 0 for no limit. Never touches ``timeout_s``.
         max_literal_bytes: beyond it, literals become objects of their own (10 MiB).
@@ -58,6 +61,8 @@ class OutputRequest:
         write_receipt: put ``_receipt.json`` there, however it ends.
         keep_partial: put what the task left under ``partial/`` when it is not published.
         scratch: where a temporary file may be written; None for the system's own place.
+        sent_file: where it is noted what has been uploaded, for a restart; None notes it in memory.
+        grace_s: seconds between SIGTERM and SIGKILL, where they are known.
     """
 
     directory: Path
@@ -72,6 +77,8 @@ class OutputRequest:
     write_receipt: bool = True
     keep_partial: bool = True
     scratch: Path | None = None
+    sent_file: Path | None = None
+    grace_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,12 +138,30 @@ def publish_outputs(
         return OutputsPublished(None, None, None, Totals())
     course = Course(clock, clock.monotonic_s(), mask=mask)
     try:
-        with course.step("wait"):
-            if start is not None:
-                await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel)
-            course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
-        budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
-        plan, published = _publish(request, declared, course, transfer=transfer, log=log, cancel=budget, guard=guard)
+        with ExitStack() as held:
+            sent = held.enter_context(SentFiles(request.sent_file))
+            with course.step("wait"):
+                if start is not None:
+                    await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel)
+                with early_upload(
+                    request.mode,
+                    request.directory,
+                    declared,
+                    request.target,
+                    transfer=transfer,
+                    clock=clock,
+                    log=log,
+                    cancel=cancel,
+                    sent=sent,
+                    guarded=guard is not None,
+                    grace_s=request.grace_s,
+                ):
+                    course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
+            budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
+            plan, published = _publish(
+                request, declared, course, transfer=transfer, log=log, cancel=budget, guard=guard, sent=sent
+            )
+            end_leftovers(plan, transfer=transfer, log=log, cancel=budget)
     except CopilotError as error:
         _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told, guard=guard)
         leave_receipt(
@@ -145,6 +170,7 @@ def publish_outputs(
         raise
     if request.write_receipt:
         leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel)
+        reach("receipt.written")
     return OutputsPublished(published, plan, course.verdict, course.totals)
 
 
@@ -200,15 +226,16 @@ def _publish(
     log: Log,
     cancel: CancelToken,
     guard: Callable[[CancelToken], None] | None,
+    sent: SentFiles,
 ) -> tuple[OutputPlan, Published]:
     _raise_for(course.verdict, request.directory)
-    if request.mode is UploadMode.EAGER:
-        log.event("upload.eager_is_on_exit", level="warning", hint="This version uploads when the task has ended.")
+    reach("outputs.judged")
     with course.step("plan"):
         plan = plan_outputs(
             request.directory, declared, request.target, mode=request.mode, max_literal_bytes=request.max_literal_bytes
         )
     log.event("outputs.planned", outputs=len(declared), sends=len(plan.sends), offloaded=len(plan.offloaded))
+    reach("outputs.planned")
     if guard is not None:
         with course.step("guard"):
             guard(cancel)
@@ -217,9 +244,20 @@ def _publish(
         if request.write_manifest:
             spool = held.enter_context(ManifestSpool(plan.target.outputs_uri, directory=request.scratch))
         with course.step("transfer"):
-            manifest = _transfer(plan, request, course, transfer=transfer, cancel=cancel, spool=spool)
+            manifest = _transfer(
+                plan,
+                request.directory,
+                course,
+                transfer=transfer,
+                cancel=cancel,
+                spool=spool,
+                scratch=request.scratch,
+                sent=sent,
+            )
+        reach("outputs.sent")
         with course.step("publish"):
             published = publish(manifest, plan, transfer=transfer, cancel=cancel, spool=spool)
+    reach("outputs.committed")
     log.event(
         "outputs.published",
         uri=redact(published.outputs_uri),
@@ -242,22 +280,23 @@ def _raise_for(verdict: Verdict | None, directory: Path) -> None:
 
 def _transfer(
     plan: OutputPlan,
-    request: OutputRequest,
+    directory: Path,
     course: Course,
     *,
     transfer: Transfer,
     cancel: CancelToken,
     spool: ManifestSpool | None,
+    scratch: Path | None,
+    sent: SentFiles,
 ) -> Manifest:
     begun_s = course.clock.monotonic_s()
-    scratch = request.scratch
-    walk = Walk(Path(os.path.abspath(request.directory)))  # noqa: PTH100 — Path.resolve would follow links
+    walk = Walk(Path(os.path.abspath(directory)))  # noqa: PTH100 — Path.resolve would follow links
 
     def receipts() -> Iterator[Receipt]:
         if plan.sends:
-            yield from walk.landed(transfer.send(walk.specs(plan.sends), cancel))
+            yield from walk.landed(transfer.send(walk.specs(by_size(plan.sends)), cancel, sent=sent))
         if not walk.finished:
-            yield from walk.landed(transfer.send(walk.again(), cancel))
+            yield from walk.landed(transfer.send(walk.again(), cancel, sent=sent))
         for item in plan.offloaded:
             for receipt in _send_literal(item, transfer=transfer, scratch=scratch, cancel=cancel):
                 yield replace(receipt, path="", variable=item.variable)
