@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from copilot import __version__
 from copilot.cli import flags
@@ -46,6 +47,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "sidecar": ("copilot.cli.pod_help:sidecar", "Publish a task's outputs once it has ended."),
     "stores": ("copilot.cli.stores:command", "List the schemes of URIs and whether each can be opened."),
     "submit": ("copilot.cli.submit:command", "Submit a container task to a server."),
+    "tokens": ("copilot.cli.tokens:command", "Make, list and revoke a server's bearer tokens."),
     "version": ("copilot.cli.version:command", "Print the version."),
     "wait": ("copilot.cli.wait:command", "Wait for a run's end; the exit code is the run's."),
 }
@@ -89,6 +91,18 @@ def _collect(name: str) -> Callable[[click.Context, click.Parameter, Any], None]
     return callback
 
 
+#: What a shell completes for a value that its help calls so.
+_COMPLETES: Final = {"DIR": "dir", "FILE": "file", "GLOB": "file", "PATH": "file", "URI": "file"}
+
+Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def completer(metavar: str) -> Completer | None:
+    """What completes a value called ``metavar``: files, directories, or nothing."""
+    kind = _COMPLETES.get(metavar)
+    return None if kind is None else lambda _context, _parameter, incomplete: [CompletionItem(incomplete, type=kind)]
+
+
 def option(flag: Flag, *, hidden: bool = False) -> click.Option:
     """``flag`` as click has it, kept among the invocation's global flags."""
     names = [f"--{name}" for name in (flag.name, *flag.aliases)] + ([f"-{flag.short}"] if flag.short else [])
@@ -102,6 +116,7 @@ def option(flag: Flag, *, hidden: bool = False) -> click.Option:
         type=None if flag.is_switch else kind,
         multiple=flag.repeats,
         hidden=hidden or not flag.help,
+        shell_complete=completer(flag.metavar),
         expose_value=False,
         callback=_collect(flag.name),
     )

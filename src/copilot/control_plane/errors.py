@@ -53,7 +53,7 @@ class NotAuthenticated(ControlPlaneError):
 
     reason = "NotAuthenticated"
     kind = Kind.USER
-    default_hint = "Send 'Authorization: Bearer TOKEN' with a token made by 'copilot server token'."
+    default_hint = "Send 'Authorization: Bearer TOKEN' with a token of 'copilot tokens --create NAME'."
 
 
 class NotAllowed(ControlPlaneError):
