@@ -283,16 +283,16 @@ def test_a_deletion_with_another_s_uid_is_a_conflict(ask: Ask) -> None:
 
 
 def test_a_pod_that_fits_nowhere_waits_with_its_reason(ask: Ask, double: KubernetesDouble) -> None:
-    double.kubelet.unschedulable = "0/1 nodes are available: 1 Insufficient cpu."
+    double.node.unschedulable = "0/1 nodes are available: 1 Insufficient cpu."
     name = start(ask, container("main", "true"))
     waiting = until(ask, f"{PODS}/{name}", lambda pod: pod["status"].get("conditions"))
     assert waiting["status"]["conditions"][0]["reason"] == "Unschedulable"
-    double.kubelet.schedule_waiting()
+    double.node.schedule_waiting()
     assert phase(until(ask, f"{PODS}/{name}", over)) == "Succeeded"
 
 
 def test_an_image_that_is_not_there_keeps_the_pod_pending_with_its_reason(ask: Ask, double: KubernetesDouble) -> None:
-    double.kubelet.missing_images.add("busybox")
+    double.node.missing_images.add("busybox")
     name = start(ask, container("main", "true"))
     seen = until(ask, f"{PODS}/{name}", lambda pod: pod["status"].get("containerStatuses"))
     assert seen["status"]["containerStatuses"][0]["state"]["waiting"]["reason"] == "ImagePullBackOff"
@@ -313,14 +313,14 @@ def test_a_pod_waits_for_the_secret_of_its_volume(ask: Ask) -> None:
 def test_a_sidecar_that_is_killed_is_restarted(ask: Ask, double: KubernetesDouble) -> None:
     name = start(ask, container("main", OBEYS), inits=(sidecar("side", OBEYS),))
     until(ask, f"{PODS}/{name}", lambda pod: running(pod, "main"))
-    double.kubelet.kill_container("n", name, "side")
+    double.node.kill_container("n", name, "side")
     seen = until(ask, f"{PODS}/{name}", lambda pod: pod["status"]["initContainerStatuses"][0]["restartCount"] == 1)
     assert seen["status"]["initContainerStatuses"][0]["lastState"]["terminated"]["exitCode"] == 137
     assert running(seen, "main")
 
 
 def test_the_log_of_what_has_not_begun_is_an_error_of_the_asker(ask: Ask, double: KubernetesDouble) -> None:
-    double.kubelet.unschedulable = "no room"
+    double.node.unschedulable = "no room"
     name = start(ask, container("main", "true"), container("other", "true"))
     assert ask("GET", f"{PODS}/{name}/log?container=main")[0] == 400
     assert ask("GET", f"{PODS}/{name}/log")[0] == 400

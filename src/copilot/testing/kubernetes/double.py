@@ -14,6 +14,7 @@ from copilot.control_plane.executors.processes.sandbox import Sandbox, find_sand
 from copilot.control_plane.executors.processes.status import StatusStyle
 from copilot.testing.kubernetes.faults import Faults
 from copilot.testing.kubernetes.kubelet import Kubelet
+from copilot.testing.kubernetes.simulated import SimulatedKubelet
 from copilot.testing.kubernetes.storage import Storage
 from copilot.testing.kubernetes.wire import ApiHttpServer
 
@@ -35,6 +36,7 @@ class KubernetesDouble:
         clock_skew_s: what the API server's clock is ahead.
         path: the ``PATH`` of containers.
         sandbox: how processes are shut in; found out when not given.
+        simulated_main_s: nothing is run: main containers are played for so long, by the same rules; None: really run.
     """
 
     def __init__(
@@ -50,18 +52,23 @@ class KubernetesDouble:
         clock_skew_s: float = 0.0,
         path: str = "",
         sandbox: Sandbox | None = None,
+        simulated_main_s: float | None = None,
     ) -> None:
         """Starts it."""
         self.token, self.bookmark_s, self._authority = token, bookmark_s, authority
         self.storage = Storage(history=history, clock_skew_s=clock_skew_s)
         self.faults = Faults()
-        settings = NodeSettings(
-            sandbox=sandbox or find_sandbox(),
-            base_env={"PATH": path or os.environ.get("PATH", os.defpath)},
-            notice_s=notice_s,
-            style=StatusStyle(precise=False, runtime="containerd"),
-        )
-        self.kubelet = Kubelet(self.storage, root / "pods", settings)
+        self.kubelet: Kubelet | SimulatedKubelet
+        if simulated_main_s is not None:
+            self.kubelet = SimulatedKubelet(self.storage, main_s=simulated_main_s)
+        else:
+            settings = NodeSettings(
+                sandbox=sandbox or find_sandbox(),
+                base_env={"PATH": path or os.environ.get("PATH", os.defpath)},
+                notice_s=notice_s,
+                style=StatusStyle(precise=False, runtime="containerd"),
+            )
+            self.kubelet = Kubelet(self.storage, root / "pods", settings)
         self._server = ApiHttpServer(self)
         scheme = "http"
         if certificate is not None:
@@ -73,6 +80,12 @@ class KubernetesDouble:
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), name="kubernetes-api", daemon=True)
         self.kubelet.start()
         self._thread.start()
+
+    @property
+    def node(self) -> Kubelet:
+        """The kubelet that really runs pods, for its faults."""
+        assert isinstance(self.kubelet, Kubelet), "this double plays its pods"
+        return self.kubelet
 
     def kubeconfig(self, path: Path, *, namespace: str = "default") -> Path:
         """Writes a kubeconfig for it."""
