@@ -124,18 +124,6 @@ def test_config_show_prints_what_is_in_effect_without_secrets(tmp_path: Path) ->
     assert "sup3rsecret" not in ended.stdout + ended.stderr
 
 
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_is_a_script_of_the_shell(shell: str) -> None:
-    ended = copilot("completion", shell)
-    assert ended.returncode == 0
-    assert "_COPILOT_COMPLETE" in ended.stdout
-
-
-def test_completion_completes() -> None:
-    ended = copilot(_COPILOT_COMPLETE="bash_complete", COMP_WORDS="copilot ver", COMP_CWORD="1")
-    assert ended.stdout.split() == ["plain,version"]
-
-
 def test_stores_lists_schemes() -> None:
     rows = {row["scheme"]: row for row in json.loads(copilot("stores", "--json").stdout)}
     assert rows["s3"]["installed"]

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.cli.reasons import reasons
@@ -51,11 +52,16 @@ def _explain_place(invocation: Invocation, uri: str, *, as_json: bool) -> None:
     click.echo(json.dumps(told.fields(), ensure_ascii=False) if as_json else "\n".join(told.lines()))
 
 
+def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    codes = [CompletionItem(code) for code in reasons() if incomplete and code.startswith(incomplete)]
+    return codes or [CompletionItem(incomplete, type="file")]
+
+
 command = PeopleCommand(
     "explain",
     callback=_explain,
     params=[
-        click.Argument(["what"], required=False, metavar="[CODE|PREFIX|DIR]"),
+        click.Argument(["what"], required=False, shell_complete=_complete, metavar="[CODE|PREFIX|DIR]"),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
     ],
     help="Say what happened, why, and what to do: of a run, by its output prefix (or a file in it), its output directory or "

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import click
 
 from copilot.cli import flags
+from copilot.cli.people import completer
 from copilot.core.errors import BadFlag
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def _option(flag: Flag) -> click.Option:
         help=words,
         metavar=flag.metavar or None,
         is_flag=flag.is_switch,
+        type=click.Choice(flag.choices) if flag.choices else None,
+        shell_complete=completer(flag.metavar),
         expose_value=False,
     )
 

@@ -13,7 +13,7 @@ import click
 
 from copilot.cli import messages, template
 from copilot.cli.child import Ended, run_child
-from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.people import Invocation, PeopleCommand, completer
 from copilot.cli.show import in_words
 from copilot.cli.task_inputs import gather_inputs
 from copilot.cli.task_outputs import declare_outputs
@@ -193,7 +193,10 @@ command = PeopleCommand(
     callback=_run,
     params=[
         click.Option(
-            ["--inputs"], metavar="FILE", help="Inputs as JSON or YAML (name: value), or an inputs.pb; a URI or a path."
+            ["--inputs"],
+            metavar="FILE",
+            shell_complete=completer("FILE"),
+            help="Inputs as JSON or YAML (name: value), or an inputs.pb; a URI or a path.",
         ),
         click.Option(
             ["--input", "-i"],
@@ -202,7 +205,10 @@ command = PeopleCommand(
             help="One input; a URI or an existing path is a file or a directory.",
         ),
         click.Option(
-            ["--outputs", "-o"], metavar="URI", help="Where outputs.pb, and files, are published: a URI or a directory."
+            ["--outputs", "-o"],
+            metavar="URI",
+            shell_complete=completer("DIR"),
+            help="Where outputs.pb, and files, are published: a URI or a directory.",
         ),
         click.Option(
             ["--output"],
@@ -211,7 +217,12 @@ command = PeopleCommand(
             help="One output; without any, whatever the command leaves, by its looks.",
         ),
         click.Option(["--raw"], metavar="URI", help="Where files go, if not beside outputs.pb."),
-        click.Option(["--workdir"], metavar="DIR", help="Keep inputs/ and outputs/ here; else they are temporary."),
+        click.Option(
+            ["--workdir"],
+            metavar="DIR",
+            shell_complete=completer("DIR"),
+            help="Keep inputs/ and outputs/ here; else they are temporary.",
+        ),
         click.Option(["--format"], type=click.Choice(Format.__members__), default="JSON", help="The document of all inputs."),
         click.Option(["--layout"], type=click.Choice(Layout.__members__), default="DIRECT", help="How files are laid out."),
         click.Option(["--timeout"], metavar="DURATION", default="0", help="Time for all of it; 0 is no limit."),

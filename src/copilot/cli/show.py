@@ -7,7 +7,7 @@ import json
 import click
 
 from copilot.cli import messages
-from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.people import Invocation, PeopleCommand, completer
 from copilot.core.uri import redact
 
 
@@ -33,7 +33,7 @@ command = PeopleCommand(
     "show",
     callback=_show,
     params=[
-        click.Argument(["uri"]),
+        click.Argument(["uri"], shell_complete=completer("URI")),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
         click.Option(
             ["--kind"],
