@@ -44,7 +44,7 @@ def once(home: Path, delay_s: float) -> tuple[int, bool, str]:
         "--interface",
         interface(n=INTEGER),
     ]
-    argv = [COPILOT, "sidecar", *map(str, places), "--trust-signal", "--no-manifest", "--no-receipt"]
+    argv: list[str] = [str(COPILOT), "sidecar", *map(str, places), "--trust-signal", "--no-manifest", "--no-receipt"]
     process = subprocess.Popen(argv, env=CLEAN, stderr=subprocess.PIPE, text=True)
     armed, deadline_s = control / "ARMED", time.monotonic() + 60
     while not armed.exists():

@@ -52,14 +52,19 @@ class ProcessWatcher:
     def wait(self, cancel: CancelToken) -> Completion | None:
         """Blocks until all have gone; None when it is told to stop before."""
         while True:
-            there = self.scan()
-            self._seen |= there
+            there = self.remember()
             if self._seen and not there:
                 evidence = {"processes": str(len(self._seen))}
                 return Completion(Witness.PROCESS, Saw.GONE, evidence=evidence, observed_at_s=self._clock.now_s())
             if cancel.cancelled:
                 return None
             _await_end(there)
+
+    def remember(self) -> set[Process]:
+        """One look that counts: what is there now, and was seen from now on."""
+        there = self.scan()
+        self._seen |= there
+        return there
 
     def may_speak(self) -> bool:
         """Whether the task was ever seen."""
