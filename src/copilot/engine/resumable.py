@@ -16,7 +16,6 @@ from copilot.core.errors import CopilotError, InternalError, Interrupted, Object
 from copilot.core.uri import redact
 from copilot.engine.context import bare_etag
 from copilot.engine.crashpoints import reach
-from copilot.engine.ranged import part_bounds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -41,6 +40,12 @@ def upload_part_bytes(limits: Limits, store: Store) -> int | None:
     return None if smallest is None else max(min(limits.part_bytes, PART_BYTES), smallest)
 
 
+def upload_bounds(size_bytes: int, part_bytes: int, most: int) -> list[tuple[int, int]]:
+    """``(start, end)`` of parts that are all of one length, at least ``part_bytes``, but the last; at most ``most``. Pure."""
+    step = max(part_bytes, -(-size_bytes // most))
+    return [(start, min(start + step, size_bytes)) for start in range(0, size_bytes, step)]
+
+
 class ResumableSend:
     """One file on its way. Owns ``source`` and closes it when the last lane has left.
 
@@ -58,7 +63,7 @@ class ResumableSend:
         self.source = source
         self.subject = redact(location.uri)
         most = location.store.capabilities.max_parts
-        self._bounds = part_bounds(source.size_bytes, part_bytes, most)
+        self._bounds = upload_bounds(source.size_bytes, part_bytes, most)
         self._upload: MultipartUpload | None = None
         self._parts: dict[int, Part] = {}
         self._missing: deque[int] = deque()
