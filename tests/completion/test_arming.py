@@ -59,7 +59,7 @@ def once(home: Path, delay_s: float) -> tuple[int, bool, str]:
 def lost(tmp_path: Path, moments: int) -> list[tuple[float, int, str]]:
     rng = random.Random(moments)
     delays = [rng.uniform(0, WINDOW_S) for _ in range(moments)]
-    with ThreadPoolExecutor(max(2, os.cpu_count() or 2)) as pool:
+    with ThreadPoolExecutor(2 * (os.cpu_count() or 2)) as pool:
         ends = pool.map(once, (tmp_path / str(number) for number in range(moments)), delays)
         return [
             (delay, code, told) for delay, (code, published, told) in zip(delays, ends, strict=True) if code or not published
@@ -71,5 +71,6 @@ def test_a_sigterm_soon_after_armed_is_not_lost(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_of_a_thousand_sigterms_at_random_moments_none_is_lost(tmp_path: Path) -> None:
     assert lost(tmp_path, 1000) == []

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copilot.core.completion import Saw, judge
-from copilot.core.errors import CopilotError, InternalError, OutputError, TaskError
+from copilot.core.errors import CopilotError, InternalError, LocalError, OutputError, TaskError
 from copilot.core.uri import redact
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.cancel import Token
@@ -139,7 +139,7 @@ def publish_outputs(
     course = Course(clock, clock.monotonic_s(), mask=mask)
     try:
         with ExitStack() as held:
-            sent = held.enter_context(SentFiles(request.sent_file))
+            sent = held.enter_context(_notes(request.sent_file, log))
             with course.step("wait"):
                 if start is not None:
                     await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel)
@@ -172,6 +172,15 @@ def publish_outputs(
         leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel)
         reach("receipt.written")
     return OutputsPublished(published, plan, course.verdict, course.totals)
+
+
+def _notes(path: Path | None, log: Log) -> SentFiles:
+    """Where it is noted what was uploaded: in memory where the file cannot be had, since no end is worse for the lack of it."""
+    try:
+        return SentFiles(path)
+    except LocalError as error:
+        log.event("sent.in_memory", level="warning", reason=error.reason, error=error.message)
+        return SentFiles()
 
 
 def _keep(
