@@ -94,39 +94,30 @@ class KubernetesExecutor(PodApi):
         path, last = _pods(namespace, name) + "/log", b""
         query = {"container": container, "timestamps": "true", **({"follow": "true"} if follow else {})}
         while not cancel.cancelled:
-            over, from_here = True, last
+            over, waits, from_here = True, False, last
             try:
-                over = self._log_over(namespace, name, container)
+                over, waits = self._log_state(namespace, name, container)
                 since = {"sinceTime": last.decode()} if last else {}
                 for line in read_until(self._client.stream(path, {**query, **since}), cancel):
                     at, _, text = line.partition(b" ")
                     if at > from_here:
                         last = at
                         yield line if timestamps else text
+            except PodNotFound:
+                return
             except CopilotError as error:
-                over = self._log_is_missing(error, namespace, name, container)
+                # A container that waited when we asked has no log yet; that it may have begun since changes nothing.
+                if not error.transient and not (waits and isinstance(error, PodRefused)):
+                    raise
+                over = False
             if not follow or over or cancel.wait(_AGAIN_S):
                 return
 
-    def _log_is_missing(self, error: CopilotError, namespace: str, name: str, container: str) -> bool:
-        """Whether there will be none any more; False where it may come yet. Anything else is raised as it is."""
-        if isinstance(error, PodNotFound):
-            return True
-        if error.transient or (isinstance(error, PodRefused) and self._waits(namespace, name, container)):
-            return False
-        raise error
-
-    def _log_over(self, namespace: str, name: str, container: str) -> bool:
+    def _log_state(self, namespace: str, name: str, container: str) -> tuple[bool, bool]:
+        """Whether nothing more will be written, and whether nothing was yet."""
         pod = self.get(namespace, name)
-        return pod["status"].get("phase") in _TERMINAL or "terminated" in _state(pod, container)
-
-    def _waits(self, namespace: str, name: str, container: str) -> bool:
-        """The container has not begun: there is no log yet, and that is no error."""
-        try:
-            state = _state(self.get(namespace, name), container)
-        except PodNotFound:
-            return True
-        return not state or "waiting" in state
+        state = _state(pod, container)
+        return pod["status"].get("phase") in _TERMINAL or "terminated" in state, not state or "waiting" in state
 
     def delete(self, namespace: str, name: str, *, grace_s: float) -> None:
         """See the port. The grace is never 0: that would take the object away while its containers still run."""
