@@ -469,3 +469,15 @@ def test_a_session_goes_on_in_another_process_of_the_pod(bao: OpenBao, database:
     assert second.renew(user, cancel).reveal() == user.reveal()
     second.close(cancel)
     refused_soon(user.reveal(), password.reveal(), database)
+
+
+def test_a_lease_that_a_given_token_may_not_give_back_is_said_to_stay(
+    bao: OpenBao, database: tuple[str, str], cancel: Token
+) -> None:
+    token = bao.token(bao.policy(f'path "{database[0]}/creds/app" {{ capabilities = ["read"] }}'))
+    provider = vault(bao, token=token)
+    user, password = account(provider, database[0], cancel)
+    with pytest.raises(SecretDenied, match="the lease stays") as refused:
+        provider.revoke(user, cancel)
+    assert "sys/leases/revoke" in refused.value.hint
+    assert log_in(user.reveal(), password.reveal(), database)

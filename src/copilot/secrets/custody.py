@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from copilot.secrets.rotate import Rotator
 
 _FIRST_LOOK_S = 0.05
-_LAST_LOOK_S = 1.0
+_LAST_LOOK_S = 0.25
 _SLOWER = 1.2
 _JOIN_S = 15.0
 

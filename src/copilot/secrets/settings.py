@@ -179,7 +179,11 @@ def settings_from(environ: Mapping[str, str]) -> SecretSettings:
     bracketed = f"[{host}]" if host and ":" in host else host
     return SecretSettings(
         aws=AwsSettings(region=get("AWS_REGION", "AWS_DEFAULT_REGION"), profile=get("AWS_PROFILE")),
-        gcp=GcpSettings(project=get("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "GCLOUD_PROJECT")),
+        gcp=GcpSettings(
+            project=get("GOOGLE_CLOUD_PROJECT", "CLOUDSDK_CORE_PROJECT", "GCLOUD_PROJECT"),
+            endpoint=get("SECRET_MANAGER_EMULATOR_HOST"),
+            plaintext=get("SECRET_MANAGER_EMULATOR_HOST") is not None,
+        ),
         azure=AzureSettings(
             vault=get("AZURE_KEYVAULT_URL", "AZURE_KEY_VAULT_URL", "COPILOT_AZURE_VAULT"),
             tenant_id=get("AZURE_TENANT_ID"),
@@ -188,6 +192,8 @@ def settings_from(environ: Mapping[str, str]) -> SecretSettings:
             federated_token_file=get("AZURE_FEDERATED_TOKEN_FILE"),
             managed_identity=(get("COPILOT_AZURE_MANAGED_IDENTITY") or "").lower() not in _FALSE,
             authority=get("AZURE_AUTHORITY_HOST"),
+            verify_challenge=(get("COPILOT_AZURE_VERIFY_CHALLENGE") or "true").lower() not in _FALSE,
+            ca_file=get("COPILOT_AZURE_CA_FILE"),
         ),
         vault=VaultSettings(
             address=vault("ADDR"),
@@ -206,7 +212,9 @@ def settings_from(environ: Mapping[str, str]) -> SecretSettings:
             verify_tls=(vault("SKIP_VERIFY") or "").lower() in _FALSE,
         ),
         kubernetes=KubernetesSettings(
-            api=f"https://{bracketed}:{port}" if host and port else None,
+            api=get("COPILOT_KUBERNETES_API") or (f"https://{bracketed}:{port}" if host and port else None),
+            token_file=get("COPILOT_KUBERNETES_TOKEN_FILE") or KubernetesSettings().token_file,
+            ca_file=get("COPILOT_KUBERNETES_CA_FILE") or KubernetesSettings().ca_file,
             namespace=get("COPILOT_KUBERNETES_NAMESPACE"),
             mounts=get("COPILOT_KUBERNETES_SECRETS_DIR"),
         ),

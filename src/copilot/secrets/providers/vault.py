@@ -77,7 +77,10 @@ class VaultSecrets:
     def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
         """Gives the lease back and waits until the manager has taken it. One that is over is no error.
 
-        An identity that may not revoke leases is none either: ``close`` gives back its token, and the leases with it.
+        Nor is an identity of our own login that may not revoke leases: ``close`` gives back its token, and the leases with it.
+
+        Raises:
+            SecretDenied: the token was given to us, so it stays, and may not revoke leases.
         """
         cancel.check()
         lease = value.lease if isinstance(value, Secret) else None
@@ -90,7 +93,15 @@ class VaultSecrets:
                 subject=_lease_path(lease),
                 namespace=lease.namespace,
             )
-        except (SecretDenied, SecretRefused, SecretNotFound, SecretExpiredToken):
+        except SecretDenied as cause:
+            if not self._session.own:
+                raise SecretDenied(
+                    "the lease stays until its time is over: our token may not give it back",
+                    op="revoke",
+                    subject=_lease_path(lease),
+                    hint="Allow it to update sys/leases/revoke, or log in with AppRole, JWT or Kubernetes.",
+                ) from cause
+        except (SecretRefused, SecretNotFound, SecretExpiredToken):
             return
 
     def close(self, cancel: CancelToken) -> None:

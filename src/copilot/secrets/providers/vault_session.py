@@ -92,6 +92,11 @@ class VaultSession:
             answer = self._attempt(lambda client: client.auth.token.renew_self(), "renew", self._where(), "")
             self._adopt(answer["auth"])
 
+    @property
+    def own(self) -> bool:
+        """Whether the token is of a login of our own, and ends with us."""
+        return self._own
+
     def close(self) -> None:
         """Gives back the tokens of our own logins, and with them everything they were lent."""
         with self._lock:
