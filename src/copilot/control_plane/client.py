@@ -95,6 +95,17 @@ class ControlPlaneClient:
                 if Phase(message.details.status.phase).terminal:
                     return _details(message.details)
 
+    def wait_times(self, name: str) -> dict[str, float]:
+        """When the last attempt's main started, and when the run ended, in seconds since the epoch."""
+        request = pb.WatchActionDetailsRequest(action_id=self._action(name))
+        for message in self._stream(self._runs.watch_action_details, request):
+            if Phase(message.details.status.phase).terminal:
+                attempt = message.details.attempts[-1]
+                began = [each.start_time for each in attempt.phase_transitions if each.phase == Phase.RUNNING]
+                started = began[0].ToMicroseconds() / 1e6 if began else 0.0
+                return {"started": started, "ended": attempt.end_time.ToMicroseconds() / 1e6}
+        raise Unreachable(f"the server at {self.url} went away", op="rpc", subject=self.url)
+
     def abort(self, name: str, reason: str) -> None:
         """Aborts a run."""
         self._call(self._runs.abort_run, pb.AbortRunRequest(run_id=self._run(name), reason=reason))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import ipaddress
 import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 from copilot.control_plane.app import Application
 from copilot.control_plane.db.database import Database
@@ -53,6 +54,7 @@ class ControlPlane:
 
     Raises:
         BadFlag: it would listen beyond loopback without authentication, or the database cannot be understood.
+        LocalIOError: with SQLite, another server works in the same directory.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ControlPlane:
     ) -> None:
         check_exposure(settings)
         settings.data.mkdir(parents=True, exist_ok=True)
+        self._lock = only_server(settings.data) if settings.database_url.startswith("sqlite") else None
         self.settings = settings
         self.log = log
         self.database = Database(settings.database_url, Hub())
@@ -117,6 +120,8 @@ class ControlPlane:
         self.office.executor.close()
         self.office.objects.close()
         self.database.close()
+        if self._lock is not None:
+            self._lock.close()
 
     def _first_project(self, unit: Unit) -> None:
         name = self.settings.default_project
@@ -187,6 +192,19 @@ def listen(host: str, port: int) -> socket.socket:
             hint="Choose another --port, or stop the program that has it.",
         ) from cause
     return opened
+
+
+def only_server(data: Path) -> IO[bytes]:
+    """Holds the directory for this process, as long as the file is open. Raises ``LocalIOError`` if another server has it."""
+    lock = (data / "server.lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as cause:
+        lock.close()
+        raise LocalIOError(
+            f"another server works in {data}", hint="Stop it, give another --data, or use PostgreSQL for several servers."
+        ) from cause
+    return lock
 
 
 def check_exposure(settings: ServerSettings) -> None:

@@ -13,7 +13,7 @@ from google.protobuf.json_format import MessageToDict
 
 from copilot.control_plane import tokens
 from copilot.control_plane.server import ControlPlane, check_exposure
-from copilot.core.errors import BadFlag
+from copilot.core.errors import BadFlag, LocalIOError
 from copilot.testing.control_plane import running_control_plane
 from copilot.testing.flyte_client import FlyteClient, task_spec
 
@@ -180,3 +180,12 @@ def test_keys_are_rotated_and_the_old_one_may_go(settings: ServerSettings, make_
             if rotate:
                 assert database.write_now(vault.rotate) == 1
             assert database.read_now(partial(vault.resolve, project="", domain="", name="k")) == b"value"
+
+
+def test_two_servers_do_not_share_one_sqlite(
+    server: FlyteClient, settings: ServerSettings, make_plane: Callable[..., ControlPlane]
+) -> None:
+    assert server.code("project.ProjectService/ListProjects") == "ok"
+    with pytest.raises(LocalIOError) as caught:
+        make_plane(settings)
+    assert "PostgreSQL" in caught.value.hint
