@@ -65,6 +65,23 @@ class PostgresServer:
         with psycopg.connect(self.url(), autocommit=True) as connection:
             connection.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (name,))
 
+    def cut_off(self, database_url: str) -> None:
+        """Lets nobody into one database any more, and throws out who is there."""
+        self._allow(database_url, allowed=False)
+        self.end_connections(database_url)
+
+    def let_in(self, database_url: str) -> None:
+        """Lets everybody in again."""
+        self._allow(database_url, allowed=True)
+
+    def _allow(self, database_url: str, *, allowed: bool) -> None:
+        import psycopg  # noqa: PLC0415 - only who starts a server needs the driver
+        from psycopg import sql  # noqa: PLC0415 - as above
+
+        name = sql.Identifier(database_url.rsplit("/", 1)[1])
+        with psycopg.connect(self.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS {}").format(name, sql.SQL(str(allowed).lower())))
+
     def log(self) -> str:
         """What the server printed."""
         return (self.directory / "log").read_text(errors="replace")
