@@ -94,8 +94,9 @@ def main_name(pod: Pod) -> str:
     containers = (pod.get("spec") or {}).get("containers") or [{}]
     annotations = (pod.get("metadata") or {}).get("annotations") or {}
     for key in (MAIN_ANNOTATION, "kubectl.kubernetes.io/default-container", "primary_container_name"):
-        if annotations.get(key) in [container.get("name") for container in containers]:
-            return str(annotations[key])
+        named = annotations.get(key)
+        if named and named in [container.get("name") for container in containers]:
+            return str(named)
     return str(containers[0].get("name", ""))
 
 
