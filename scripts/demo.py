@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import base64
+import hmac
 import json
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -13,11 +15,13 @@ import sys
 import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from importlib.metadata import distribution
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from copilot.core import idl
+from copilot.testing.secret_servers.openbao import OpenBao, openbao
 from copilot.testing.servers.s3 import S3Server, seaweedfs
 
 if TYPE_CHECKING:
@@ -38,29 +42,53 @@ def main() -> None:
     options.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C")
     arguments = options.parse_args()
     began = time.monotonic()
-    with seaweedfs() as server, tempfile.TemporaryDirectory(prefix="copilot-demo-") as scratch:
+    with ExitStack() as running:
+        with ThreadPoolExecutor() as pool:
+            starting = pool.submit(running.enter_context, openbao())
+            server = running.enter_context(seaweedfs())
+            vault = starting.result()
+        key = Key(vault)
         say(f"S3 server (SeaweedFS) at {server.endpoint}", began)
+        say(f"secret manager (OpenBao) at {vault.address}, which holds a fresh signing key", began)
         began = time.monotonic()
         count = put_data(server, arguments.country, arguments.above)
         say(f"put the public data there: {count} objects from airportsdata (MIT) and tzdata (Apache-2.0)", began)
-        pod = Pod(server, Path(scratch))
+        scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="copilot-demo-"))
+        memory = running.enter_context(
+            tempfile.TemporaryDirectory(prefix="copilot-demo-", dir="/dev/shm")
+        )  # as emptyDir's Memory
+        pod = Pod(server, key, Path(scratch), Path(memory))
         pod.run()
         pod.tell_what_was_published()
+        pod.tell_of_the_key()
         tell_what_next(server, keep=arguments.keep)
+
+
+class Key:
+    """A signing key that only the secret manager knows, and a token that may read this one secret."""
+
+    def __init__(self, vault: OpenBao) -> None:
+        self.value = secrets.token_urlsafe(24)
+        mount = vault.mount("kv", options={"version": "2"})
+        vault.api("PUT", f"{mount}/data/airports", {"data": {"signing_key": self.value}})
+        self.reference = f"vault://{mount}/airports#signing_key"
+        token = vault.token(vault.policy(f'path "{mount}/data/airports" {{ capabilities = ["read"] }}'))
+        self.environ = {"VAULT_ADDR": vault.address, "VAULT_TOKEN": token}
 
 
 class Pod:
     """The three processes, in the order and with the signals of a kubelet."""
 
-    def __init__(self, server: S3Server, scratch: Path) -> None:
-        self.inputs, self.outputs, self.control = (scratch / name for name in ("inputs", "outputs", "control"))
+    def __init__(self, server: S3Server, key: Key, scratch: Path, memory: Path) -> None:
+        self.inputs, self.outputs = scratch / "inputs", scratch / "outputs"
+        self.control, self.key_file = memory / "control", memory / "secrets" / "signing-key"
         self.outputs.mkdir()
         self.control.mkdir()
-        self.log = scratch / "sidecar.log"
-        self.server = server
+        self.log, self.streams = scratch / "sidecar.log", scratch / "streams"
+        self.server, self.key = server, key
         # Only copilot's own processes get credentials: the task's environment has none.
         self.bare = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COPILOT_"))}
-        self.environ = {**self.bare, **server.environ, "COPILOT_CONTROL_DIR": str(self.control)}
+        self.environ = {**self.bare, **server.environ, **key.environ, "COPILOT_CONTROL_DIR": str(self.control)}
 
     def run(self) -> None:
         command = [COPILOT, "sidecar", "--outputs", str(self.outputs), "--to", RUN, "--raw", f"{RUN}/raw"]
@@ -82,6 +110,7 @@ class Pod:
     def init(self) -> None:
         began = time.monotonic()
         command = [COPILOT, "init", "--inputs", f"s3://{BUCKET}/inputs.pb", "--to", str(self.inputs), "--errors-to", RUN]
+        command += ["--secret", f"{self.key_file}={self.key.reference}"]
         result = subprocess.run([*command, "--json"], env=self.environ, check=False, capture_output=True, text=True)
         if result.returncode:
             stop(f"copilot init ended with {result.returncode}", result.stderr)
@@ -89,13 +118,16 @@ class Pod:
         seconds = time.monotonic() - began
         objects, size_bytes = moved["objects"], moved["bytes"]
         rate = f"{objects / seconds:,.0f} objects/s"
-        say(f"copilot init: {objects} objects, {size_bytes / 2**20:.1f} MiB, verified and in place ({rate})", began)
+        say(
+            f"copilot init: a secret and {objects} objects, {size_bytes / 2**20:.1f} MiB, verified and in place ({rate})", began
+        )
 
     def task(self) -> None:
         began = time.monotonic()
-        command = [sys.executable, "-I", str(TASK), str(self.inputs), str(self.outputs)]
+        command = [COPILOT, "exec", "--control-dir", str(self.control), "--tee", str(self.streams), "--"]
+        command += [sys.executable, "-I", str(TASK), str(self.inputs), str(self.outputs), str(self.key_file)]
         result = subprocess.run(command, env=self.bare, check=False, capture_output=True, text=True)
-        told = result.stdout.strip() or f"ended with {result.returncode}"
+        told = "".join(result.stdout.splitlines()[1:]) or f"ended with {result.returncode}"
         say(f"task.py, which knows nothing of all this: {told}", began, mark=BAD if result.returncode else GOOD)
 
     def tell_what_was_published(self) -> None:
@@ -107,6 +139,22 @@ class Pod:
         print(f"\n  _manifest.json beside it vouches for {len(listed)} objects, the largest of them:")
         for entry in sorted(listed, key=lambda entry: -entry["size_bytes"])[:3]:
             print(f"    {entry['path']:32} {entry['size_bytes']:>8,} bytes  {entry['digest']}")
+
+    def tell_of_the_key(self) -> None:
+        """The key reached the task, which told it carelessly; nothing that is kept shows it."""
+        report, published = (self.published(name) for name in ("report", "outputs.pb"))
+        signature = idl.LiteralMap.FromString(published).literals["signature"].scalar.primitive.string_value
+        expected = hmac.digest(self.key.value.encode(), report, "sha256").hex()
+        said = (self.streams / "stdout").read_text().splitlines()[0]
+        if signature != expected or self.key.value in said:
+            stop("the key did not reach the task, or did not stay a secret", said)
+        print("\n  The signing key came from the secret manager to the task, and nowhere else:")
+        print(f"    {GOOD} the signature of the published report is the key's ({signature[:12]}…)")
+        print(f"    {GOOD} what the task told carelessly is masked: \033[2m{said}\033[0m")
+
+    def published(self, name: str) -> bytes:
+        found = self.server.peek(BUCKET, f"{RUN.removeprefix(f's3://{BUCKET}/')}/{name}")
+        return found or self.server.peek(BUCKET, f"{RUN.removeprefix(f's3://{BUCKET}/')}/raw/{name}") or b""
 
     def show(self, name: str) -> None:
         print(f"\n  \033[1m{RUN}/{name}\033[0m", flush=True)
@@ -153,6 +201,7 @@ def interface() -> idl.TypedInterface:
         "highest": idl.LiteralType(simple=simple.STRING),
         "mean_elevation_m": idl.LiteralType(simple=simple.FLOAT),
         "report": idl.LiteralType(blob=blob(format="csv")),
+        "signature": idl.LiteralType(simple=simple.STRING),
     }
     declared = idl.TypedInterface()
     for name, kind in types.items():
