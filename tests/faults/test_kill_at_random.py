@@ -24,18 +24,19 @@ AT_ONCE = 3
 
 
 def undisturbed(forks: Forks, stock: Inputs, tmp_path: Path) -> dict[str, float]:
-    """Seconds each of the two takes when nobody kills it, and half of that again."""
+    """Seconds each of the two takes when nobody kills it."""
     took_s = {}
     for kind in ("init", "sidecar"):
         story = Story(tmp_path / f"undisturbed-{kind}", stock, "out-undisturbed")
         story.task_ends(0)
         begun_s = time.monotonic()
         assert forks.run(story, story.init_argv() if kind == "init" else story.sidecar_argv()) == 0, story.told()
-        took_s[kind] = (time.monotonic() - begun_s) * 1.5
+        took_s[kind] = time.monotonic() - begun_s
     return took_s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1500)  # six minutes on two idle cores
 def test_five_hundred_random_kills_all_converge(s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> None:
     stock = Inputs(s3_server, s3_bucket)
     tally: Counter[str] = Counter()
@@ -50,7 +51,7 @@ def test_five_hundred_random_kills_all_converge(s3_server: S3Server, s3_bucket: 
             story.task_ends(number)
         argv = story.init_argv() if kind == "init" else story.sidecar_argv(dice.choice(["UPLOAD_ON_EXIT", "UPLOAD_EAGER"]))
         kills = 0
-        for _ in range(dice.randint(1, 5)):
+        for _ in range(dice.randint(2, 6)):
             code = forks.run(story, argv, kill_after_s=dice.uniform(0.02, took_s[kind]))
             with lock:
                 tally[f"{kind} killed" if code == -signal.SIGKILL else f"{kind} was quicker"] += 1

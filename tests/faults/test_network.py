@@ -123,7 +123,7 @@ def test_a_small_object_comes_right_after_a_passing_fault(faulty: Faulty, tmp_pa
     assert len([one for one in faulty.proxy.requests if is_get_of("small")(one)]) >= 2
 
 
-@pytest.mark.parametrize("fault", [fault for fault in PASSING if not isinstance(fault, Flip)], ids=repr)
+@pytest.mark.parametrize("fault", PASSING, ids=repr)
 def test_a_big_object_in_ranges_comes_right_after_a_passing_fault(faulty: Faulty, tmp_path: Path, fault: Fault) -> None:
     faulty.proxy.script = once(fault, is_get_of("big"), times=3)
     faulty.fetch(tmp_path, "big")
@@ -138,7 +138,7 @@ def test_a_small_file_arrives_right_after_a_passing_fault(faulty: Faulty, tmp_pa
     assert faulty.server.peek(faulty.bucket, "up/small") == SMALL
 
 
-@pytest.mark.parametrize("fault", PASSING[:1] + PASSING[7:11], ids=repr)
+@pytest.mark.parametrize("fault", PASSING[:1] + PASSING[7:11] + [Flip(at_byte=123, in_request=True)], ids=repr)
 def test_a_big_file_arrives_right_after_a_passing_fault(faulty: Faulty, tmp_path: Path, fault: Fault) -> None:
     (tmp_path / "file").write_bytes(BIG)
     faulty.proxy.script = once(fault, is_upload, times=2)

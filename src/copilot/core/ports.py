@@ -48,6 +48,7 @@ class Capabilities:
         if_absent: ``put(if_absent=True)`` is atomic.
         versioned: ``ObjectInfo.version`` can be set.
         local: keys are paths of this machine (no network, no parallel ranges needed).
+        clear_text: bytes travel without TLS: a bit that flips on the way is noticed by nobody but us.
         min_part_bytes: smallest part of a multipart upload but the last; None where there is no re-attachable multipart.
         max_parts: most parts of one multipart upload.
         min_ranged_bytes: objects smaller than this gain nothing from several ranges.
@@ -60,6 +61,7 @@ class Capabilities:
     if_absent: bool = True
     versioned: bool = False
     local: bool = False
+    clear_text: bool = False
     min_part_bytes: int | None = None
     max_parts: int = 10_000
     min_ranged_bytes: int = 8 * 1024 * 1024

@@ -21,6 +21,8 @@ AT_ONCE_BYTES: Final = 1024 * 1024
 """Most that a store collects before it hands a chunk on: nothing is heard of it in the meantime."""
 
 _MD5: Final = re.compile(r"[0-9a-fA-F]{32}")
+_COMPOSITE: Final = re.compile(r"([0-9a-fA-F]{32})-([0-9]{1,5})")
+_USUAL_PARTS: Final = tuple(size * 1024 * 1024 for size in (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512))
 
 
 class EtagTrust:
@@ -38,6 +40,22 @@ class EtagTrust:
             return None
         bare = bare_etag(info.etag)
         return bare.lower() if _MD5.fullmatch(bare) else None
+
+    def digest_of(self, store: Store, info: ObjectInfo) -> tuple[str, int, list[int]] | None:
+        """What an etag of S3's says of a big object: an MD5, the number of parts it is over (0: the whole), and their length.
+
+        The lengths are those in use that make just this number of parts; none, and nothing can be compared.
+        """
+        size_bytes = info.size_bytes or 0
+        whole = self.md5_of(store, info)
+        if whole is not None:
+            return whole, 0, [size_bytes]
+        found = _COMPOSITE.fullmatch(bare_etag(info.etag))
+        if found is None or id(store) in self._doubted:
+            return None
+        parts = int(found[2])
+        steps = [step for step in _USUAL_PARTS if -(-size_bytes // step) == parts]
+        return (found[1].lower(), parts, steps) if steps else None
 
     def doubt(self, store: Store) -> None:
         """This store's etags are not digests of the content."""

@@ -93,7 +93,7 @@ class DirectoryJob:
 class FetchJob:
     """One object into one file. What the response says decides whether it comes whole or in ranges."""
 
-    __slots__ = ("_context", "_doubtful", "_known", "_planned", "heavy", "location", "patience", "target", "variable")
+    __slots__ = ("_context", "_known", "_planned", "doubtful", "heavy", "location", "patience", "target", "variable")
 
     def __init__(
         self, context: Context, location: Location, target: str, variable: str, known: ObjectInfo | None = None
@@ -101,7 +101,7 @@ class FetchJob:
         """``known`` is what a listing said: the first attempt holds the object to it."""
         self._context = context
         self._known = known
-        self._doubtful: tuple[str, int] | None = None
+        self.doubtful: tuple[str, int] | None = None
         self._planned = False
         self.location = location
         self.target = target
@@ -256,11 +256,11 @@ class FetchJob:
         if not info.md5_hex:
             # An etag in the form of an MD5 need not be one. Three readings that agree settle it, the last in other ranges:
             # what alters the same byte of every response would alter another one there.
-            if self._doubtful == (info.etag, crc) and self._crc_in_two_pieces(info, size_bytes, beat) == crc:
+            if self.doubtful == (info.etag, crc) and self._crc_in_two_pieces(info, size_bytes, beat) == crc:
                 self._context.trust.doubt(self.location.store)
                 self._context.log.event("etag.is_no_digest", level="debug", subject=self.subject)
                 return
-            self._doubtful = (info.etag or "", crc)
+            self.doubtful = (info.etag or "", crc)
         raise ChecksumMismatch(
             f"{self.subject} came with other bytes than its MD5 says",
             op="get",

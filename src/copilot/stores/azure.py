@@ -80,6 +80,7 @@ def open_azure(uri: Uri, settings: AzureSettings, process: StoreSettings) -> Obj
             rooted=build,
             whole=build,
             multiparts=multiparts,
+            clear_text=account.endpoint.startswith("http://"),
         )
     )
 

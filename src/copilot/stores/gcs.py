@@ -86,6 +86,7 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
             rooted=build,
             identity=identity,
             multiparts=multiparts,
+            clear_text=endpoint.startswith("http://"),
         )
     )
 

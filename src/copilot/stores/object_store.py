@@ -92,6 +92,7 @@ class Bucket:
         rooted: obstore's object with a key, percent-encoded, as its root: how keys are reached that its paths cannot spell.
         whole: obstore's object whose root is exactly the key given, any key, not encoded; None where ``rooted`` must do.
         multiparts: re-attachable uploads, or None where there are none.
+        clear_text: the endpoint speaks plain http.
         identity: where obstore gets credentials from, if it is not obstore's own chain.
         lister: lists keys verbatim in the store's own protocol, or None to list through obstore.
     """
@@ -105,6 +106,7 @@ class Bucket:
     whole: Callable[[str], Handle] | None = None
     identity: Identity | None = None
     multiparts: Callable[[ObjectStore], Multiparts] | None = None
+    clear_text: bool = False
 
 
 class ObjectStore:
@@ -116,7 +118,9 @@ class ObjectStore:
 
         self.bucket = bucket
         self._multiparts = bucket.multiparts(self) if bucket.multiparts else None
-        self.capabilities = Capabilities(min_part_bytes=self._multiparts.min_part_bytes if self._multiparts else None)
+        self.capabilities = Capabilities(
+            min_part_bytes=self._multiparts.min_part_bytes if self._multiparts else None, clear_text=bucket.clear_text
+        )
         self._obstore: Any = obstore
         self._lister = bucket.lister(self) if bucket.lister else self._list_through_obstore
         self._bucket_seen = False

@@ -18,6 +18,7 @@ from copilot.core.errors import (
     BadCredentials,
     BadStoreRequest,
     BucketNotFound,
+    ChecksumMismatch,
     CopilotError,
     ObjectChanged,
     ObjectNotFound,
@@ -47,6 +48,8 @@ _IDENTITY_CODES = frozenset(
 )
 _BUCKET_CODES = frozenset({"NoSuchBucket", "ContainerNotFound", "ResourceNotFound"})
 _THROTTLE_CODES = frozenset({"SlowDown", "TooManyRequests", "RequestLimitExceeded", "ServerBusy"})
+
+_DIGEST_CODES = frozenset({"BadDigest", "Md5Mismatch", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch"})
 
 _STATUS = re.compile(r"Server returned non-2xx status code: (\d{3})")
 _REQUEST = re.compile(r"Error performing [A-Z]+ (https?://[^\s?]+)")
@@ -125,13 +128,22 @@ def classified(error: BaseException, op: str, subject: Subject) -> CopilotError:
     return _without_answer(found.kind, op, subject)
 
 
-def of_status(status: int, code: str, op: str, subject: Subject) -> StoreError:  # noqa: PLR0911 - one a status
+def of_status(  # noqa: C901, PLR0911 - one a status
+    status: int, code: str, op: str, subject: Subject
+) -> StoreError:
     """The error for an HTTP answer that is not a success."""
     said = f"{status} {code}".strip()
     if code in _BUCKET_CODES or status == HTTPStatus.NOT_FOUND:
         return _missing(Facts(status=status, code=code), op, subject)
     if code in _IDENTITY_CODES or status in {401, 403}:
         return _denied(status, code, op, subject)
+    if code in _DIGEST_CODES:
+        return ChecksumMismatch(
+            f"What arrived of {subject.uri} are other bytes than were sent ({said})",
+            op=op,
+            subject=subject.uri,
+            hint="Something between this pod and the store alters data: check proxies, and prefer TLS.",
+        )
     if code in _THROTTLE_CODES or status == HTTPStatus.TOO_MANY_REQUESTS:
         return Throttled(f"The store asks for fewer requests ({said}) for {subject.uri}", op=op, subject=subject.uri)
     if status == HTTPStatus.REQUEST_TIMEOUT or code == "RequestTimeout":

@@ -81,6 +81,7 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
         Bucket(
             uri=f"{uri.scheme}://{uri.authority}",
             multiparts=multiparts,
+            clear_text=endpoint.startswith("http://"),
             host=urlsplit(endpoint).hostname or "",
             handle=build(),
             checked=cache(lambda: build(unsigned_payload=False, checksum_algorithm="SHA256")),
