@@ -35,7 +35,7 @@ def run(session: Session, parsed: Parsed) -> int:
     timeout_s = seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
     cancel = session.token(timeout_s=timeout_s, budget="--timeout")
     only_secrets = secrets and not (parsed.last("from-remote") or parsed.last("to-local-dir"))
-    request = None if only_secrets else _request(session, parsed)
+    request = None if only_secrets else _request(session, parsed, cancel)
     if parsed.last("dry-run") == "true":
         facts = {} if request is None else plan_inputs(request, transfer=session.transfer, cancel=cancel).as_dict()
         sys.stdout.write(json.dumps(facts | _secrets_of(session, parsed), ensure_ascii=False, indent=2) + "\n")
@@ -84,9 +84,9 @@ def facts_of(staged: InputsManifest) -> dict[str, object]:
     }
 
 
-def _request(session: Session, parsed: Parsed) -> InputRequest:
+def _request(session: Session, parsed: Parsed, cancel: CancelToken) -> InputRequest:
     check_choices(flags.POD_COMMANDS[session.command], parsed)
-    needed = ["to-local-dir", "from-remote"]
+    needed = ["to-local-dir"] if parsed.given("input") else ["to-local-dir", "from-remote"]
     if session.command == "download":
         needed.insert(0, "to-output-prefix")
     for name in needed:
@@ -98,9 +98,21 @@ def _request(session: Session, parsed: Parsed) -> InputRequest:
     return InputRequest(
         directory=Path(parsed.last("to-local-dir")),
         source=parsed.last("from-remote"),
+        literals=_given(session, parsed, cancel),
         interface=interface,
         document=Format[parsed.last("format") or Format.JSON.name],
         layout=Layout(parsed.last("file-input-layout") or Layout.DIRECT.value),
         mode=Mode[parsed.last("download-mode") or Mode.DOWNLOAD_EAGER.name],
         control_dir=session.configuration.control_dir,
+    )
+
+
+def _given(session: Session, parsed: Parsed, cancel: CancelToken) -> idl.LiteralMap | None:
+    """The inputs that stand on the command line, on top of those of the document, if there is one."""
+    if not parsed.given("input"):
+        return None
+    from copilot.cli.task_inputs import gather_inputs  # noqa: PLC0415 - only such a command line pays for it
+
+    return gather_inputs(
+        parsed.last("from-remote") or None, parsed.values["input"], read=lambda uri: session.transfer.read(uri, cancel)
     )

@@ -147,11 +147,25 @@ _INPUTS: Final = (
     Flag("json", "Print the result as one JSON document."),
 )
 
+_INPUT: Final = Flag(
+    "input",
+    "One input, beside or instead of an inputs.pb; a URI is a file, one that ends with / a directory.",
+    metavar="NAME[:TYPE]=VALUE",
+    repeats=True,
+)
+
 _OUTPUTS: Final = (
     Flag("from-local-dir", "The directory the task writes its outputs to.", short="f", metavar="DIR", aliases=("outputs",)),
     Flag("to-output-prefix", "Where outputs.pb goes.", short="o", metavar="URI", aliases=("to",)),
     Flag("to-raw-output", "Where files go.", short="x", metavar="URI", aliases=("raw",)),
     Flag("interface", "The declared outputs: a core.TypedInterface in base64.", short="i", metavar="BASE64"),
+    Flag(
+        "output",
+        "One output, instead of --interface; without a type, by its looks.",
+        metavar="NAME[:TYPE]",
+        repeats=True,
+    ),
+    Flag("any-output", "Publish whatever the task leaves, each by its looks."),
     Flag("format", "Accepted for the reference's sake.", short="m", metavar="FORMAT", default="JSON", choices=FORMATS),
     Flag(
         "upload-mode",
@@ -262,7 +276,7 @@ SECRETS_OF_SIDECAR: Final = (
 #: The commands that run in pods: read with ``pflag``, without click, so that they start at once.
 POD_COMMANDS: Final = {
     "download": _INPUTS,
-    "init": (*_INPUTS, *SECRETS_OF_INIT),
+    "init": (*_INPUTS, _INPUT, *SECRETS_OF_INIT),
     "sidecar": (*_OUTPUTS, *SECRETS_OF_SIDECAR),
 }
 

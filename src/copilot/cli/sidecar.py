@@ -28,7 +28,7 @@ from copilot.upload.watchers.pod import PodSource
 from copilot.upload.watchers.registry import WatcherContext, open_watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from copilot.cli.kept_secrets import Keeping
     from copilot.cli.pflag import Parsed
@@ -74,8 +74,11 @@ def run(session: Session, parsed: Parsed) -> int:
     """
     _check_armed(session)
     interface = message_of(idl.TypedInterface, parsed.last("interface"), "--interface")
-    declared = output_types(interface)
     if parsed.last("dry-run") == "true":
+        declare = _declare(parsed)
+        if declare is not None and parsed.last("from-local-dir"):
+            interface = declare(Path(parsed.last("from-local-dir")))
+        declared = output_types(interface)
         if declared:
             request = _request(session, parsed, interface)
             plan = plan_outputs(request.directory, declared, request.target, mode=request.mode)
@@ -93,7 +96,7 @@ def run(session: Session, parsed: Parsed) -> int:
 def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, keeping: Keeping | None) -> int:
     declared = output_types(interface)
     cancel = Token(session.clock, latch=Stop(session.latch), why="we were told to give up at once")
-    if not declared:
+    if not declared and _declare(parsed) is None:
         session.log.event("outputs.none", reason="the interface declares no outputs")
         if keeping is not None and keeping.asked:
             _, watchers = _watchers(session, parsed, Path(parsed.last("from-local-dir") or os.devnull))
@@ -123,6 +126,16 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         }
         sys.stdout.write(json.dumps(facts) + "\n")
     return 0
+
+
+def _declare(parsed: Parsed) -> Callable[[Path], idl.TypedInterface] | None:
+    """How outputs without an interface are found out, once the task has ended; None where there is one, or none is wanted."""
+    names = parsed.values.get("output", [])
+    if parsed.last("interface") or not (names or parsed.last("any-output") == "true"):
+        return None
+    from copilot.cli.task_outputs import declare_outputs  # noqa: PLC0415 - only such a command line pays for it
+
+    return lambda directory: declare_outputs(names, directory)
 
 
 def tell(session: Session, error: CopilotError, prefix: str) -> None:
@@ -158,6 +171,7 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         directory=Path(parsed.last("from-local-dir")),
         interface=interface,
         target=target,
+        declare=_declare(parsed),
         mode=UploadMode(parsed.last("upload-mode") or UploadMode.ON_EXIT),
         timeout_s=seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout"),
         start_timeout_s=seconds_of(parsed.last("start-timeout") or "0", "--start-timeout"),

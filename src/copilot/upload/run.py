@@ -52,6 +52,7 @@ class OutputRequest:
         directory: where the task writes its outputs.
         interface: which outputs it declares.
         target: where they go.
+        declare: asked once the task has succeeded what its outputs are, by what it left; takes the interface's place.
         mode: when and whether data moves.
         timeout_s: seconds for everything after the task's end; None for no limit.
         start_timeout_s: seconds for the start watcher; None or 0 for no limit. Never touches ``timeout_s``.
@@ -68,6 +69,7 @@ class OutputRequest:
     directory: Path
     interface: idl.TypedInterface
     target: OutputTarget
+    declare: Callable[[Path], idl.TypedInterface] | None = None
     mode: UploadMode = UploadMode.ON_EXIT
     timeout_s: float | None = None
     start_timeout_s: float | None = None
@@ -133,7 +135,7 @@ def publish_outputs(
         StoreError, LocalError, Interrupted: the outputs could not be brought there; nothing is published then.
     """
     declared = output_types(request.interface)
-    if not declared:
+    if not declared and request.declare is None:
         log.event("outputs.none", reason="the interface declares no outputs")
         return OutputsPublished(None, None, None, Totals())
     course = Course(clock, clock.monotonic_s(), mask=mask)
@@ -239,6 +241,8 @@ def _publish(
 ) -> tuple[OutputPlan, Published]:
     _raise_for(course.verdict, request.directory)
     reach("outputs.judged")
+    if request.declare is not None:
+        declared = output_types(request.declare(request.directory))
     with course.step("plan"):
         plan = plan_outputs(
             request.directory, declared, request.target, mode=request.mode, max_literal_bytes=request.max_literal_bytes

@@ -67,7 +67,7 @@ def data_parts(
     if not config.enabled or not (reads or writes):
         return DataParts()
     input_dir, output_dir = config.input_path or DEFAULT_INPUT_PATH, config.output_path or DEFAULT_OUTPUT_PATH
-    common = _common(settings, defaults, secret)
+    common = common_fields(settings, defaults, secret)
     volumes: list[dict[str, Any]] = [{"name": CONTROL_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]
     if settings.scratch:
         volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
@@ -83,7 +83,7 @@ def data_parts(
         if wrapped and settings.install:
             volumes.append({"name": BIN_VOLUME, "emptyDir": {}})
             mounts.append({"name": BIN_VOLUME, "mountPath": BIN_DIR, "readOnly": True})
-            inits.append(_installer(settings, common))
+            inits.append(installer(settings, common))
     if reads:
         volumes.append({"name": INPUTS_VOLUME, "emptyDir": {}})
         mounts.append({"name": INPUTS_VOLUME, "mountPath": input_dir})
@@ -98,17 +98,19 @@ def _wrapped(work: AttemptWork, settings: PodSettings) -> bool:
     return settings.wrap == "always"
 
 
-def _installer(settings: PodSettings, common: Mapping[str, Any]) -> dict[str, Any]:
+def installer(settings: PodSettings, common: Mapping[str, Any]) -> dict[str, Any]:
+    """The init container that copies the wrapper to where main finds it."""
     return {
         **common,
         "name": INSTALL,
         "command": list(settings.command),
         "args": ["install", BIN_DIR],
-        "volumeMounts": _mounts(settings, BIN_VOLUME, BIN_DIR),
+        "volumeMounts": own_mounts(settings, {BIN_VOLUME: BIN_DIR}),
     }
 
 
-def _common(settings: PodSettings, defaults: Mapping[str, Any], secret: str) -> dict[str, Any]:
+def common_fields(settings: PodSettings, defaults: Mapping[str, Any], secret: str) -> dict[str, Any]:
+    """What all of our own containers have; see ``data_parts`` for the arguments."""
     context: dict[str, Any] = {
         "allowPrivilegeEscalation": False,
         "capabilities": {"drop": ["ALL"]},
@@ -129,9 +131,11 @@ def _common(settings: PodSettings, defaults: Mapping[str, Any], secret: str) -> 
     return common
 
 
-def _mounts(settings: PodSettings, name: str, path: str) -> list[dict[str, Any]]:
+def own_mounts(settings: PodSettings, volumes: Mapping[str, str]) -> list[dict[str, Any]]:
+    """The control directory, scratch space, and ``volumes`` (name → path) for one of our own containers."""
     scratch = [{"name": SCRATCH_VOLUME, "mountPath": "/tmp"}] if settings.scratch else []  # noqa: S108  the container's own
-    return [{"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR}, *scratch, {"name": name, "mountPath": path}]
+    others = [{"name": name, "mountPath": path} for name, path in volumes.items()]
+    return [{"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR}, *scratch, *others]
 
 
 def _sidecar(
@@ -163,20 +167,24 @@ def _sidecar(
     strategy = config.io_strategy
     if config.HasField("io_strategy"):
         arguments += ["--upload-mode", IOStrategy.UploadMode.Name(strategy.upload_mode)]
-    probe = {
-        "exec": {"command": list(settings.probe)},
-        "periodSeconds": 1,
-        "timeoutSeconds": 5,
-        "failureThreshold": PROBE_TRIES,
-    }
     return {
         **common,
         "name": SIDECAR,
         "command": list(settings.command),
         "args": arguments,
         "restartPolicy": "Always",
-        "startupProbe": probe,
-        "volumeMounts": _mounts(settings, OUTPUTS_VOLUME, output_dir),
+        "startupProbe": startup_probe(settings),
+        "volumeMounts": own_mounts(settings, {OUTPUTS_VOLUME: output_dir}),
+    }
+
+
+def startup_probe(settings: PodSettings) -> dict[str, Any]:
+    """The sidecar's: the next container starts once SIGTERM is handled."""
+    return {
+        "exec": {"command": list(settings.probe)},
+        "periodSeconds": 1,
+        "timeoutSeconds": 5,
+        "failureThreshold": PROBE_TRIES,
     }
 
 
@@ -206,7 +214,7 @@ def _downloader(
         "name": INIT,
         "command": list(settings.command),
         "args": arguments,
-        "volumeMounts": _mounts(settings, INPUTS_VOLUME, input_dir),
+        "volumeMounts": own_mounts(settings, {INPUTS_VOLUME: input_dir}),
     }
 
 
