@@ -18,6 +18,8 @@ from copilot.core import idl
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tests.cli.conftest import Mount
+
     from copilot.testing.servers.s3 import S3Server
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("COPILOT_", "AWS_"))}
@@ -152,3 +154,13 @@ def test_the_document_is_under_the_one_name_that_was_asked_for(pod: Pod) -> None
     pod.expect(pod.publish("--err-output-name", "mine.pb"), 21, "MissingOutput")
     assert pod.peek("mine.pb")
     assert pod.peek("error.pb") is None
+
+
+@pytest.mark.parametrize("options", ["size=2m", "ro"])
+def test_a_disk_that_cannot_take_the_outputs(pod: Pod, mount: Mount, options: str) -> None:
+    disk = mount(pod.home / "disk", options)
+    (pod.outputs / "big").write_bytes(bytes(6 * 1024 * 1024))
+    pod.expect(
+        pod.publish(output="big", prefix=str(disk / "published")), 22, {"DiskFull", "NotEnoughSpace", "ReadOnlyPath"}, str(disk)
+    )
+    assert not {path.name for path in disk.rglob("*") if path.is_file()} - {"error.pb", "errors.pb", "_receipt.json"}
