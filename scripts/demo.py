@@ -43,10 +43,10 @@ def main() -> None:
     arguments = options.parse_args()
     began = time.monotonic()
     with ExitStack() as running:
-        with ThreadPoolExecutor() as pool:
-            starting = pool.submit(running.enter_context, openbao())
-            server = running.enter_context(seaweedfs())
-            vault = starting.result()
+        # A server ends with the thread that started it: the pool outlives both.
+        starting = running.enter_context(ThreadPoolExecutor()).submit(running.enter_context, openbao())
+        server = running.enter_context(seaweedfs())
+        vault = starting.result()
         key = Key(vault)
         say(f"S3 server (SeaweedFS) at {server.endpoint}", began)
         say(f"secret manager (OpenBao) at {vault.address}, which holds a fresh signing key", began)
