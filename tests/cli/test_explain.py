@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from copilot.core import idl
+from copilot.testing.servers.web import Page
 from copilot.wrapper import control
 
 if TYPE_CHECKING:
     from copilot.testing.servers.s3 import S3Server
+    from copilot.testing.servers.web import WebServer
 
 EXECUTABLE = Path(sys.executable).with_name("copilot")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("COPILOT_", "AWS_"))}
@@ -159,3 +161,14 @@ def test_show_prints_receipt_and_manifest(tmp_path: Path) -> None:
     (tmp_path / "out" / "_receipt.json").write_text("{")
     ended = copilot(tmp_path, "show", "out/_receipt.json")
     assert (ended.returncode, ended.stderr) == (20, "error: _receipt.json is no JSON. Was it cut off? [BadInputs]\n")
+
+
+def test_who_may_read_and_not_list_gets_what_can_be_read(tmp_path: Path, http_server: WebServer) -> None:
+    """S3 answers 403 for what is not there to those who may not list; so does this server."""
+    http_server.default = Page(b"<html>no</html>", status=403)
+    ended = copilot(tmp_path, "explain", f"{http_server.url}/run")
+    assert (ended.returncode, "[AccessDenied]" in ended.stderr) == (12, True)
+    error = idl.ContainerError(code="OutputUploadFailed", message="MissingOutput: output 'n' is not there.")
+    http_server.pages["/run/error.pb"] = Page(idl.ErrorDocument(error=error).SerializeToString())
+    facts = explained(tmp_path, f"{http_server.url}/run")
+    assert (facts["state"], facts["reason"], facts["there"]) == ("failed", "MissingOutput", ["error.pb"])

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from copilot.core import idl, podfiles
-from copilot.core.errors import BadInputs, ObjectNotFound, Unsupported
+from copilot.core.errors import AccessDenied, BadInputs, ObjectNotFound, Unsupported
 from copilot.core.uri import join, parse, relative_key
 from copilot.upload.watchers.wrapper import WrapperWatcher
 
@@ -59,6 +59,7 @@ class Evidence:
         exitcode: the wrapper's word.
         progress: the numbers of the transfer that runs, or ran.
         wrapper_lives: whether the task still runs, on this machine.
+        denied: the first refusal: a store answers so for what is not there to those who may not list.
     """
 
     uri: str
@@ -70,6 +71,17 @@ class Evidence:
     exitcode: Fields = field(default_factory=dict)
     progress: Fields = field(default_factory=dict)
     wrapper_lives: bool = False
+    denied: AccessDenied | None = None
+
+    def there(self, ask: Callable[[], T]) -> T | None:
+        """What ``ask`` finds; None where there is nothing, or nothing for us."""
+        try:
+            return ask()
+        except ObjectNotFound:
+            return None
+        except AccessDenied as error:
+            self.denied = self.denied or error
+            return None
 
 
 def gather(uri: str, *, session: Session, cancel: CancelToken) -> Evidence:
@@ -86,6 +98,8 @@ def gather(uri: str, *, session: Session, cancel: CancelToken) -> Evidence:
     if session.configuration.control_dir is not None:
         _local_evidence(evidence, session.configuration.control_dir, session)
     if not evidence.found and evidence.partial is None:
+        if evidence.denied is not None:
+            raise evidence.denied
         raise ObjectNotFound(
             f"{parse(evidence.uri).redacted()} holds nothing that copilot writes",
             op="explain",
@@ -110,7 +124,7 @@ def _prefix_evidence(evidence: Evidence, session: Session, cancel: CancelToken) 
         return join(place.key, name) if place.key else name
 
     for name in _OF_A_PREFIX:
-        info = _there(lambda name=name: place.store.head(key(name)))  # type: ignore[misc] # a default makes it of this turn
+        info = evidence.there(lambda name=name: place.store.head(key(name)))  # type: ignore[misc] # a default makes it of this turn
         if info is None:
             continue
         evidence.found.append(name)
@@ -119,9 +133,9 @@ def _prefix_evidence(evidence: Evidence, session: Session, cancel: CancelToken) 
             with place.store.get(key(name), start=start) as stream:
                 evidence.manifest = _manifest_tail(b"".join(stream))
         elif name != podfiles.OUTPUTS_PB:
-            data = _there(lambda name=name: _read(session, join(evidence.uri, name), cancel))  # type: ignore[misc] # as above
+            data = evidence.there(lambda name=name: _read(session, join(evidence.uri, name), cancel))  # type: ignore[misc] # as above
             _document(evidence, name, data or b"")
-    evidence.partial = _list(session, join(evidence.uri, podfiles.PARTIAL))
+    evidence.partial = evidence.there(lambda: _list(session, join(evidence.uri, podfiles.PARTIAL)))
 
 
 def _read(session: Session, uri: str, cancel: CancelToken) -> bytes:
@@ -177,13 +191,6 @@ def _list(session: Session, uri: str) -> Listed | None:
     except Unsupported:
         return None
     return Listed(objects, size_bytes, tuple(sorted(names)[:3]), more) if objects else None
-
-
-def _there(ask: Callable[[], T]) -> T | None:
-    try:
-        return ask()
-    except ObjectNotFound:
-        return None
 
 
 def _fields(data: bytes) -> Fields:
