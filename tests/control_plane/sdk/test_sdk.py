@@ -49,6 +49,7 @@ def test_a_task_without_outputs_succeeds(containers: dict[str, dict[str, object]
 def test_a_failing_container_fails_the_run_after_its_retries(containers: dict[str, dict[str, object]]) -> None:
     assert containers["exit 3"]["phase"] == "FAILED"
     assert containers["exit 3"]["attempts"] == [6, 6]
+    assert "exit code 3" in str(containers["exit 3"]["error"])
 
 
 def test_the_tasks_own_words_are_what_the_user_reads(containers: dict[str, dict[str, object]]) -> None:
