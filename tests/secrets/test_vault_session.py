@@ -395,7 +395,7 @@ def refused_soon(user: bytes, password: bytes, database: tuple[str, str]) -> Non
     while time.monotonic() < deadline_s:
         try:
             log_in(user, password, database)
-        except psycopg.OperationalError:
+        except psycopg.Error:  # refused, or gone while logging in
             return
         time.sleep(0.05)  # a poll of another program with a deadline
     pytest.fail("the account still works")

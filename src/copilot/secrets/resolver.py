@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from copilot.core.errors import CopilotError, Interrupted, SecretNotFound
+from copilot.core.errors import CopilotError, Interrupted, SecretError, SecretNotFound
 from copilot.core.secret_refs import describe_ref
 from copilot.engine.cancel import Token
 from copilot.engine.retry import Retrier, RetryPolicy
@@ -266,7 +266,7 @@ class Resolver:
         if errors:
             # What was only stopped because of another is not the reason.
             causes = {index: error for index, error in errors.items() if not isinstance(error, Interrupted)} or errors
-            raise causes[min(causes)]
+            raise _named(causes[min(causes)])
         return found
 
     def _batches(self, refs: Sequence[SecretRef]) -> list[list[SecretRef]]:
@@ -317,6 +317,14 @@ def open_resolver(
     """A resolver over the providers of the registry."""
     providers = Providers(ProviderContext(settings, clock, known))
     return Resolver(providers, clock=clock, log=log, known=known, policy=policy, max_workers=max_workers)
+
+
+def _named(error: CopilotError) -> CopilotError:
+    """``error``, whose sentence names the secret: of several, a person must see which."""
+    if isinstance(error, SecretError) and error.subject and error.subject not in error.message:
+        error.message = f"{error.message}: {error.subject}"
+        error.args = (error.message,)
+    return error
 
 
 def lease_of(value: SecretValue) -> Lease | None:
