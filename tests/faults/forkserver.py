@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 
 import obstore  # noqa: F401 - so that forks need not
 import urllib3  # noqa: F401 - as above
@@ -38,6 +39,8 @@ def run(order: dict[str, object]) -> int:
         code = 1
         try:
             code = child(order["argv"], order["environ"], order["log"])  # type: ignore[arg-type]  # as the protocol says
+        except BaseException:  # noqa: BLE001 - it is told, and the code says so
+            traceback.print_exc()
         finally:
             sys.stderr.flush()
             os._exit(code)

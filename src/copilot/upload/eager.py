@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from copilot.core.errors import CopilotError, OutputError
+from copilot.core.errors import CopilotError, Interrupted, OutputError
 from copilot.core.uri import redact
 from copilot.engine.cancel import Token
 from copilot.engine.grace import Forecast, Rate
@@ -21,7 +21,7 @@ from copilot.upload.plan import UploadMode, plan_outputs
 from copilot.upload.walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from watchdog.events import FileSystemEvent
 
@@ -68,7 +68,7 @@ def early_upload(
     log: Log,
     cancel: CancelToken,
     sent: SentFiles,
-    guarded: bool = False,
+    guard: Callable[[CancelToken], None] | None = None,
     grace_s: float | None = None,
 ) -> Iterator[None]:
     """Inside, finished files are uploaded; leaving it takes a second at most. Does nothing in other modes.
@@ -83,19 +83,24 @@ def early_upload(
         log: hears ``eager.sent``, ``eager.failed``, ``grace.enough``, ``grace.short``.
         cancel: ends it too.
         sent: where it is noted what has arrived.
-        guarded: the outputs must be looked at before any of them leaves the pod: then nothing leaves early.
+        guard: looks at what the task has written before any of it leaves the pod; once it refuses, nothing more leaves early.
         grace_s: the grace period, where it is known.
     """
     if mode is not UploadMode.EAGER:
         yield
         return
-    if guarded:
-        log.event("eager.off", level="warning", hint="Outputs are checked for secrets at the end, so none may leave before it.")
-        yield
-        return
     token = Token(clock, parent=cancel)
     early = EarlyUpload(
-        directory, declared, target, transfer=transfer, clock=clock, log=log, cancel=token, sent=sent, grace_s=grace_s
+        directory,
+        declared,
+        target,
+        transfer=transfer,
+        clock=clock,
+        log=log,
+        cancel=token,
+        sent=sent,
+        guard=guard,
+        grace_s=grace_s,
     )
     with watched(directory, early, log):
         worker = threading.Thread(target=early.run, name="copilot-eager", daemon=True)
@@ -122,6 +127,7 @@ class EarlyUpload:
         log: Log,
         cancel: CancelToken,
         sent: SentFiles,
+        guard: Callable[[CancelToken], None] | None = None,
         grace_s: float | None = None,
     ) -> None:
         """See ``early_upload``."""
@@ -133,6 +139,8 @@ class EarlyUpload:
         self._log = log
         self._cancel = cancel
         self._sent = sent
+        self._guard = guard
+        self._refused = False
         self._grace_s = grace_s
         self._rate = Rate()
         self._woken = threading.Event()
@@ -168,6 +176,8 @@ class EarlyUpload:
         left_bytes = 0
         try:
             still, left_bytes = self._still()
+            if self._refused or (still and not self._may_leave()):
+                return 0
             began_s = self._clock.monotonic_s()
             for receipt in self._transfer.send(still, self._cancel, sent=self._sent) if still else ():
                 arrived += 1
@@ -181,6 +191,18 @@ class EarlyUpload:
                 self._log.event("eager.failed", level="warning", reason=error.reason, error=error.message)
         self._forecast(left_bytes)
         return arrived
+
+    def _may_leave(self) -> bool:
+        if self._guard is not None:
+            try:
+                self._guard(self._cancel)
+            except Interrupted:
+                raise
+            except CopilotError as error:
+                self._refused = True
+                self._log.event("eager.refused", level="warning", reason=error.reason, error=error.message)
+                return False
+        return True
 
     def _still(self) -> tuple[list[SendSpec], int]:
         """What can be sent now, the smallest first, and the bytes of everything that is not there yet."""

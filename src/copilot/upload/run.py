@@ -155,7 +155,7 @@ def publish_outputs(
                     log=log,
                     cancel=cancel,
                     sent=sent,
-                    guarded=guard is not None,
+                    guard=guard,
                     grace_s=request.grace_s,
                 ):
                     course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
