@@ -43,28 +43,32 @@ class Resolved:
 class Asked:
     """Signals that wait to be taken: the wrapper has blocked them."""
 
-    def __init__(self, pending: Callable[[], bool]) -> None:
-        """``pending`` says whether one asks us to stop."""
-        self.received = 0
+    def __init__(self, pending: Callable[[], int]) -> None:
+        """``pending`` gives the number of one that asks us to stop, or 0."""
         self.again = 0
         self._pending = pending
 
+    @property
+    def received(self) -> int:
+        """Its number, 0 before it."""
+        return self._pending()
+
     def is_set(self) -> bool:
         """Whether one came."""
-        return self._pending()
+        return self._pending() != 0
 
     def wait(self, timeout: float | None = None) -> bool:  # noqa: ARG002 - a session's latch has it
         """Does not wait: nobody here sleeps on it."""
-        return self._pending()
+        return self._pending() != 0
 
 
-def resolve(references: Mapping[str, str], environ: Mapping[str, str], pending: Callable[[], bool]) -> Resolved:
+def resolve(references: Mapping[str, str], environ: Mapping[str, str], pending: Callable[[], int]) -> Resolved:
     """The values of ``NAME → reference``. Never raises: a failure is told on standard error and in the termination message.
 
     Args:
         references: what to resolve.
         environ: how the managers are reached.
-        pending: whether we are asked to stop.
+        pending: the number of a signal that asks us to stop, or 0.
     """
     forbid_core_dumps()
     latch = Asked(pending)

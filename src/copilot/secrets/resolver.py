@@ -321,7 +321,8 @@ def open_resolver(
 
 def _named(error: CopilotError) -> CopilotError:
     """``error``, whose sentence names the secret: of several, a person must see which."""
-    if isinstance(error, SecretError) and error.subject and error.subject not in error.message:
+    name = error.subject.rpartition("://")[2].partition("#")[0]
+    if isinstance(error, SecretError) and error.subject and name not in error.message:
         error.message = f"{error.message}: {error.subject}"
         error.args = (error.message,)
     return error

@@ -133,7 +133,7 @@ class Handed:
                 "deliver it: copilot init --secret NAME=REFERENCE.",
                 NO_RESOLVER,
             ) from error
-        found = resolver.resolve(references, environ, lambda: bool(stopping & signal.sigpending()))
+        found = resolver.resolve(references, environ, lambda: max(stopping & signal.sigpending(), default=0))
         if found.exit_code:
             raise Refused("", found.exit_code)
         self.variables.update({os.fsencode(name): os.fsencode(value) for name, value in found.variables.items()})
