@@ -132,9 +132,9 @@ def test_the_installed_wrapper_takes_what_init_delivered_and_refuses_references(
     environ = {**PLAIN, "T": VALUE, "COPILOT_CONTROL_DIR": str(memory)}
     init = [COPILOT, "init", "--secret", "X=env://T", "--secret", f"{memory}/s/file=env://T"]
     subprocess.run(init, env=environ, check=True, capture_output=True)
-    script = f'printf "%s" "$X"; cat {memory}/s/file'
+    script = f'echo "$X"; cat {memory}/s/file'
     ended = run({"COPILOT_CONTROL_DIR": str(memory)}, "--tee", str(tmp_path), "--", "sh", "-c", script, program=installed)
-    assert (ended.returncode, ended.stdout) == (0, b"***")
+    assert (ended.returncode, ended.stdout) == (0, b"***\n***")
     refused = run({"A": "aws://prod/db", "COPILOT_CONTROL_DIR": str(memory)}, "--", "true", program=installed)
     assert refused.returncode == 24
     assert b"copilot init --secret" in refused.stderr
