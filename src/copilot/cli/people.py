@@ -50,6 +50,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "tokens": ("copilot.cli.tokens:command", "Make, list and revoke a server's bearer tokens."),
     "version": ("copilot.cli.version:command", "Print the version."),
     "wait": ("copilot.cli.wait:command", "Wait for a run's end; the exit code is the run's."),
+    "wrap": ("copilot.cli.wrap:command", "Add Copilot to anybody's Kubernetes manifest."),
 }
 
 

@@ -135,7 +135,7 @@ def _wrap(pod: dict[str, Any], where: str, path: str, *, endless: bool, course: 
         pod["spec"] = wrap_spec(
             spec,
             request,
-            endless=endless or spec.get("restartPolicy", "Always") == "Always",
+            endless=endless or spec.get("restartPolicy", "Always") != "Never",
             default_container=str(annotations.get("kubectl.kubernetes.io/default-container", "")),
             where=f"{path}spec",
         )
