@@ -127,14 +127,15 @@ def seaweedfs(identities: Mapping[str, str] | None = None) -> Iterator[S3Server]
                 weed, "-logtostderr=true", "server", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}",
                 f"-dir={directory / 'data'}", f"-debug.port={debug}",
                 f"-master.port={master}", f"-master.port.grpc={master_rpc}",
-                "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=50",
+                "-master.telemetry=false", "-master.volumeSizeLimitMB=64", "-volume.max=5000",
                 f"-volume.port={volume}", f"-volume.port.grpc={volume_rpc}",
                 "-filer", f"-filer.port={filer}", f"-filer.port.grpc={filer_rpc}",
                 "-s3", f"-s3.port={s3}", f"-s3.port.grpc={s3_rpc}", f"-s3.config={config}",
                 "-s3.port.iceberg=0", "-s3.port.lance=0", "-s3.autoCreateBucket=false",
                 f"-s3.localSocket={directory / 's3.sock'}", f"-filer.localSocket={directory / 'filer.sock'}",
             ]  # fmt: skip
-            return Launch(argv, server.proves_itself)
+            # A bucket takes one volume when first written to, in place of seven: a session makes hundreds of buckets.
+            return Launch(argv, server.proves_itself, {"WEED_MASTER_VOLUME_GROWTH_COPY_1": "1"})
 
         with running("seaweedfs", directory, plan):
             yield started[0]
