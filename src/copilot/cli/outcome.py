@@ -10,6 +10,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -166,16 +167,32 @@ def error_document_names(err_output_name: str) -> tuple[str, ...]:
 
 
 def write_error_document(
-    outcome: Outcome, *, code: str, prefix: str, err_output_name: str, transfer: Transfer, cancel: CancelToken, log: Log
+    outcome: Outcome,
+    *,
+    code: str,
+    prefix: str,
+    err_output_name: str,
+    transfer: Transfer,
+    cancel: CancelToken,
+    log: Log,
+    beside: bool = False,
 ) -> list[str]:
-    """Writes the error document below ``prefix``; gives the URIs written. A store that refuses it is logged, not raised."""
-    from copilot.core.error_document import error_document  # noqa: PLC0415 - protobuf is not needed to fail on a flag
+    """Writes the error document below ``prefix``; gives the URIs written. A store that refuses it is logged, not raised.
+
+    With ``beside`` others write there as well: a document that says more than ours stays.
+    """
+    from copilot.core.error_document import error_document, says_more  # noqa: PLC0415 - not needed to fail on a flag
     from copilot.core.uri import join  # noqa: PLC0415
 
     document = error_document(outcome.error, code)
     written: list[str] = []
     for name in error_document_names(err_output_name):
         uri = join(prefix, name)
+        if beside:
+            with suppress(CopilotError):
+                if says_more(transfer.read(uri, cancel), code):
+                    log.event("error_document.kept", uri=uri, why="what is there says more than we could")
+                    continue
         try:
             transfer.write(uri, document, cancel)
         except CopilotError as error:

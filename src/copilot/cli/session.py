@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from copilot import config
 from copilot.cli.flags import POD_COMMANDS
@@ -15,6 +15,7 @@ from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog
 from copilot.telemetry.progress import Count, Everybody, FileProgress, LogProgress
 from copilot.telemetry.redact import Redactor
+from copilot.telemetry.report import Reporter
 
 if TYPE_CHECKING:
     from copilot.cli.outcome import Outcome
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 
 #: Seconds that writing the error document may take after the work itself has failed.
 ERROR_DOCUMENT_S = 20.0
+
+#: The step that a failure of a pod's container is reported as.
+FAILED_STEPS: Final = {"init": "InputsNotStaged", "download": "InputsNotStaged", "sidecar": "OutputsNotPublished"}
 
 
 class Latch(Protocol):
@@ -130,6 +134,12 @@ class Session:
         return Everybody(self._listeners)
 
     @cached_property
+    def reporter(self) -> Reporter:
+        """Tells the control plane of our steps, where it asked for that."""
+        told = self.configuration
+        return Reporter(told.report_url, told.report_token, log=self.log, mask=self.redactor.mask)
+
+    @cached_property
     def _listeners(self) -> Sequence[Count]:
         listeners: list[Count] = []
         if sys.stderr.isatty() and self.speaks_to_people and self.configuration.log.level in {"info", "warning"}:
@@ -169,8 +179,11 @@ class Session:
         """A reason to stop: any signal, or the time. A timeout of zero is none."""
         return Token(self.clock, timeout_s=timeout_s or None, latch=self.latch, budget=budget)
 
-    def tell_store(self, exception: BaseException, *, code: str, prefix: str) -> Outcome:
-        """Leaves the error document of ``exception`` below ``prefix``, once; gives what the exception comes to."""
+    def tell_store(self, exception: BaseException, *, code: str, prefix: str, beside: bool = False) -> Outcome:
+        """Leaves the error document of ``exception`` below ``prefix``, once; gives what the exception comes to.
+
+        With ``beside`` a document that is there and says more stays.
+        """
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
         settings = self.configuration
@@ -190,6 +203,7 @@ class Session:
                 transfer=self.transfer,
                 cancel=Token(self.clock, timeout_s=ERROR_DOCUMENT_S, budget="the time for the error document"),
                 log=self.log,
+                beside=beside,
             )
         return end
 
@@ -204,18 +218,24 @@ class Session:
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
         settings = self.configuration
-        end = self.tell_store(exception, code=code, prefix=prefix)
+        end = self.tell_store(exception, code=code, prefix=prefix, beside=self.command == "sidecar")
         if code:
             create = str(settings.termination_log) != config.values.TERMINATION_LOG
             outcome.write_termination_message(settings.termination_log, end.message(), create=create)
+            if step := FAILED_STEPS.get(self.command):
+                self.reporter.say(step, end.message())
         self.clear_progress()
         outcome.tell(end, self.log, during=self.command)
         self.close()
         return end.exit_code
 
     def close(self) -> None:
-        """Takes a bar off the terminal, writes the last numbers, closes the log file; harmless when called again."""
+        """Takes a bar off the terminal, writes the last numbers, sends the last report, closes the log file.
+
+        Harmless when called again.
+        """
         self.clear_progress()
+        self.reporter.close()
         if self._log_stream is not None:
             self._log_stream.close()
 

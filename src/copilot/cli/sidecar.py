@@ -17,7 +17,7 @@ from copilot.cli.pflag import check_choices
 from copilot.cli.values import message_of, seconds_of
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
-from copilot.core.error_document import OUTPUT_UPLOAD_FAILED
+from copilot.core.error_document import OUTPUT_UPLOAD_FAILED, sidecar_code
 from copilot.core.errors import BadFlag, CopilotError, ReadOnlyPath
 from copilot.engine.cancel import Token
 from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_outputs
@@ -104,6 +104,7 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         return 0
     request = _request(session, parsed, interface)
     start, watchers = _watchers(session, parsed, request.directory)
+    session.reporter.say("SidecarReady")
     warm_up(session.stores, request.target.outputs_uri, log=session.log)
     ended = publish_outputs(
         request,
@@ -117,6 +118,9 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         guard=None if keeping is None else keeping.guard(request.directory),
         mask=session.redactor.mask,
     )
+    # After the receipt: whoever is told finds everything in the store.
+    moved = ended.totals
+    session.reporter.say("OutputsPublished", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
     if parsed.last("json") == "true" and ended.published is not None:
         facts = {
             "outputs_uri": ended.published.outputs_uri,
@@ -140,7 +144,8 @@ def _declare(parsed: Parsed) -> Callable[[Path], idl.TypedInterface] | None:
 
 def tell(session: Session, error: CopilotError, prefix: str) -> None:
     """The reason goes first: it is small, and what the task left may be much."""
-    session.tell_store(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
+    code = OUTPUT_UPLOAD_FAILED if session.configuration.drop_in else sidecar_code(error)
+    session.tell_store(error, code=code, prefix=prefix, beside=True)
 
 
 def _check_armed(session: Session) -> None:

@@ -59,6 +59,8 @@ def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False, def
         part_bytes=size_bytes(reader.text("part-size", "COPILOT_PART_SIZE"), "COPILOT_PART_SIZE"),
         files=tuple(files),
         warnings=(*warnings, *storage.warnings),
+        report_url=environ.get("COPILOT_REPORT_URL", ""),
+        report_token=environ.get("COPILOT_REPORT_TOKEN", ""),
         environ=dict(environ),
     )
 

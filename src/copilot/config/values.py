@@ -49,6 +49,8 @@ class Configuration:
         part_bytes: length of one range of a big object and of one part of a big upload; None: 16 MiB.
         files: the configuration files that were read, in order.
         warnings: sentences about what was read and has no effect.
+        report_url: where the steps of init and sidecar are told; empty tells nobody.
+        report_token: what they are told with.
         environ: the environment.
     """
 
@@ -65,4 +67,6 @@ class Configuration:
     part_bytes: int | None = None
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
+    report_url: str = ""
+    report_token: str = field(default="", repr=False)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)

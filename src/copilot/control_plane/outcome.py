@@ -18,7 +18,7 @@ from copilot.control_plane.phases import Phase
 from copilot.control_plane.pods.data_containers import INIT, SIDECAR
 from copilot.core.completion import TABLE, Outcome, Saw, Verdict, Witness, judge
 from copilot.core.error_document import INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED
-from copilot.core.errors import ExitCode
+from copilot.core.errors import ExitCode, TaskDeleted, TaskError, TaskEvicted, TaskPreempted
 from copilot.core.idl import ContainerError, ErrorDocument, ExecutionError
 from copilot.core.ports import Completion
 
@@ -50,6 +50,10 @@ _CODES: Final[Mapping[Outcome, str]] = {
     Outcome.DEADLINE: "DeadlineExceeded",
     Outcome.UNKNOWN: "CompletionUnproven",
 }
+_SIDECAR_CODES: Final = frozenset(
+    {OUTPUT_UPLOAD_FAILED, TaskError.reason, *(each.reason for each in TaskError.__subclasses__())}
+)
+_TAKEN_AWAY: Final = frozenset(each.reason for each in (TaskEvicted, TaskPreempted, TaskDeleted))
 _PROVEN: Final = frozenset(row.name for row in TABLE if row.outcome is Outcome.SUCCEEDED and not row.trusting)
 
 
@@ -181,10 +185,11 @@ def _judged(facts: _Facts, verdict: Verdict, published: Published) -> Ending | N
 def _with_error(facts: _Facts, verdict: Verdict, published: Published, told: Ending) -> Ending | None:
     """An error document, beside main's own end.
 
-    The sidecar writes one as well when a failed task left no outputs, which is no reason; what the task itself wrote into
-    ``_ERROR`` is one, and the receipt tells the two apart.
+    The sidecar writes one as well when a task failed or left no outputs: the pod's status knows more of that (the termination
+    message). What the task itself wrote into ``_ERROR`` is a reason, and the receipt tells the two apart.
     """
-    if verdict.outcome is Outcome.SUCCEEDED or told.code != OUTPUT_UPLOAD_FAILED or _row(published.receipt) == ERROR_MARKER:
+    by_sidecar = told.code in _SIDECAR_CODES and bool(facts.status_of(SIDECAR))
+    if verdict.outcome is Outcome.SUCCEEDED or not by_sidecar or _row(published.receipt) == ERROR_MARKER:
         return told
     if published.receipt is None and facts.sidecar_works:
         return None
@@ -198,6 +203,8 @@ def error_ending(document: bytes) -> Ending:
     except DecodeError:
         return Ending(Phase.FAILED, Blame.SYSTEM, "ErrorUnreadable", "The attempt left an error.pb that is no error document.")
     blame = Blame.SYSTEM if error.origin == ExecutionError.SYSTEM else Blame.USER
+    if error.code in _TAKEN_AWAY:
+        blame = Blame.PREEMPTION
     retryable = error.kind != ContainerError.NON_RECOVERABLE
     return Ending(Phase.FAILED, blame, error.code or TASK_FAILED, error.message or "The task failed.", retryable=retryable)
 

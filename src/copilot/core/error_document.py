@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from copilot.core import idl
-from copilot.core.errors import CopilotError, InternalError, Kind, TaskError
+from google.protobuf.message import DecodeError
+
+from copilot.core import idl, podfiles
+from copilot.core.errors import CompletionUnproven, CopilotError, InternalError, Kind, TaskError
 
 INPUT_DOWNLOAD_FAILED: Final = "InputDownloadFailed"
 OUTPUT_UPLOAD_FAILED: Final = "OutputUploadFailed"
@@ -29,6 +31,28 @@ def error_document(error: BaseException, code: str) -> bytes:
         code=code, message=error_message(known), kind=idl.ContainerError.RECOVERABLE, origin=origin
     )
     return bytes(idl.ErrorDocument(error=container_error).SerializeToString())
+
+
+def sidecar_code(error: BaseException) -> str:
+    """The code of the document that the sidecar leaves: the task's own failure where that was seen, else the upload's.
+
+    What the task wrote into ``_ERROR`` keeps the code under which backends know it.
+    """
+    if isinstance(error, TaskError) and not isinstance(error, CompletionUnproven) and error.subject != podfiles.ERROR_MARKER:
+        return error.reason
+    return OUTPUT_UPLOAD_FAILED
+
+
+def says_more(document: bytes, code: str) -> bool:
+    """Whether the document that is there is a better reason than one with ``code``, and must stay.
+
+    A missing output is no reason where the inputs never came, or where the task had failed.
+    """
+    try:
+        there = idl.ErrorDocument.FromString(document).error.code
+    except DecodeError:
+        return False
+    return there == INPUT_DOWNLOAD_FAILED or (code == OUTPUT_UPLOAD_FAILED and there not in {"", OUTPUT_UPLOAD_FAILED})
 
 
 def error_message(error: CopilotError) -> str:

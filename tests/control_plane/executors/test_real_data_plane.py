@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from flyteidl2.core.execution_pb2 import ExecutionError
 from flyteidl2.core.interface_pb2 import VariableEntry
 from flyteidl2.core.literals_pb2 import LiteralMap
 from flyteidl2.core.types_pb2 import LiteralType, SimpleType
@@ -155,6 +156,10 @@ def test_fault_4_an_input_that_is_not_there_keeps_main_from_starting(executor: P
     ending = attempt_outcome(work, pod, published(work))
     assert ending is not None
     assert (ending.phase, ending.code) == (Phase.FAILED, "InputDownloadFailed")
+    # The sidecar ended after it, found no output, and left the better reason where it was, under both names.
+    for name in ("error.pb", "errors.pb"):
+        document = (Path(work.output_prefix.removeprefix("file://")) / name).read_bytes()
+        assert ErrorDocument.FromString(document).error.code == "InputDownloadFailed"
 
 
 def test_main_that_fails_fails_with_its_code_whatever_it_left(executor: ProcessExecutor, attempt: Attempt) -> None:
@@ -173,6 +178,21 @@ def test_a_wrapped_main_publishes_on_its_own_proof(executor: ProcessExecutor, at
     assert ending.phase is Phase.SUCCEEDED, logs(executor, pod)
     receipt = json.loads(published(work).receipt or b"{}")
     assert receipt["verdict"]["row"] == "exited-0-before-the-pod-ended"
+
+
+def test_the_error_document_of_a_wrapped_main_that_fails_tells_the_task_s_failure(
+    executor: ProcessExecutor, attempt: Attempt
+) -> None:
+    work = attempt("echo why >&2; exit 7", inputs={}, outputs=["m"], name="fails-wrapped")
+    pod = finish(executor, work, replace(SETTINGS, wrap="always"))
+    document = published(work).error
+    assert document is not None, logs(executor, pod)
+    error = ErrorDocument.FromString(document).error
+    assert (error.code, error.origin) == ("TaskFailed", ExecutionError.USER)
+    assert "exit code 7" in error.message
+    ending = attempt_outcome(work, pod, published(work))
+    assert ending is not None
+    assert (ending.code, ending.message) == ("TaskFailed", "The task ended with exit code 7. why")
 
 
 def test_a_wrapped_main_that_was_told_to_stop_proves_nothing(executor: ProcessExecutor, attempt: Attempt) -> None:
