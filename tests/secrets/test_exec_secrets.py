@@ -107,9 +107,7 @@ def test_sigterm_ends_the_wait_for_a_manager(tmp_path: Path) -> None:
 
 
 def test_what_is_kept_of_the_output_is_masked_and_the_rest_is_as_it_was(tmp_path: Path) -> None:
-    script = (
-        "import os, sys; sys.stdout.write('a' * 70000 + os.environ['A'] + 'z' * 70000 + os.environ['A'][:-1]); sys.exit(7)"
-    )
+    script = "import os, sys; sys.stdout.write('a' * 70000 + os.environ['A'] + 'z' * 70000 + os.environ['A'][:-1]); sys.exit(7)"
     environ = {"T": VALUE, "A": "secret+env://T"}
     ended = run(environ, "--tee", str(tmp_path), "--", sys.executable, "-c", script)
     expected = b"a" * 70000 + b"***" + b"z" * 70000 + VALUE.encode()[:-1]

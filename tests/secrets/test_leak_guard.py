@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
@@ -121,3 +123,20 @@ def test_the_policy_decides(guard: LeakGuard, tmp_path: Path, cancel: Token, log
         guard.enforce([tmp_path], "refuse", log, cancel)
     assert VALUE.decode() not in caught.value.sentence()
     assert "aws://prod/db#password" in caught.value.message
+
+
+def test_a_clean_file_is_read_once_and_again_when_it_has_changed(tmp_path: Path, log: RecordingLog, cancel: Token) -> None:
+    guard = LeakGuard([(REF, Secret(VALUE))])
+    report = tmp_path / "report"
+    report.write_bytes(b"." * len(VALUE))
+    deadline_s = time.monotonic() + 20
+    while not guard._clean and time.monotonic() < deadline_s:
+        assert guard.enforce([tmp_path], "refuse", log, cancel) == []
+        time.sleep(0.05)  # a file's age is the file system's, not a clock's of ours
+    assert report in guard._clean
+    times = report.stat()
+    report.write_bytes(VALUE)
+    os.utime(report, ns=(times.st_atime_ns, times.st_mtime_ns))  # the same size and time
+    assert len(guard.enforce([tmp_path], "warn", log, cancel)) == 1
+    assert len(guard.enforce([tmp_path], "warn", log, cancel)) == 1
+    assert len(log.named("secret.leaked")) == 1  # told once

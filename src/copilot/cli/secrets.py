@@ -226,7 +226,7 @@ _exec_command = PeopleCommand(
             ["--file", "files"], multiple=True, metavar="PATH[:MODE[:UID[:GID]]]=REFERENCE", help="A file for the command."
         ),
         _ALLOW_DISK,
-        click.Argument(["argv"], nargs=-1, type=click.UNPROCESSED),
+        click.Argument(["argv"], nargs=-1, type=click.UNPROCESSED, metavar="-- COMMAND [ARGUMENT]..."),
     ],
     help="Run a command with secrets in its environment. Variables that are references are resolved as well.",
     example="DB_PASSWORD='aws://prod/db#password' copilot secrets exec -- ./serve",

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from copilot.core.ports import CancelToken, Clock, Log
-    from copilot.secrets.leak_guard import Finding
+    from copilot.secrets.leak_guard import Finding, LeakGuard
     from copilot.secrets.notify import Notify
     from copilot.secrets.resolver import Resolver
     from copilot.secrets.rotate import Rotator
@@ -66,6 +66,8 @@ class Custody:
         self._lock = threading.Lock()
         self._resolver: Resolver | None = None
         self._rotator: Rotator | None = None
+        self._guard: LeakGuard | None = None
+        self._guarded = 0
         self._thread = threading.Thread(target=self._run, name="secrets", daemon=True)
 
     def begin(self) -> None:
@@ -73,7 +75,7 @@ class Custody:
         self._thread.start()
 
     def guard(self, roots: Sequence[Path], policy: str, cancel: CancelToken) -> list[Finding]:
-        """Looks for every value ever known in ``roots``.
+        """Looks for every value ever known in ``roots``. Files that were clean and have not changed are not read again.
 
         Raises:
             SecretLeaked: there is one, and ``policy`` is ``refuse``.
@@ -84,7 +86,9 @@ class Custody:
         from copilot.secrets.leak_guard import LeakGuard  # noqa: PLC0415 - only a pod with secrets pays for it
 
         values = [] if self._resolver is None else self._resolver.ever()
-        return LeakGuard(values).enforce(roots, policy, self._log, cancel)
+        if self._guard is None or self._guarded != len(values):  # a value more: all has to be looked at anew
+            self._guard, self._guarded = LeakGuard(values), len(values)
+        return self._guard.enforce(roots, policy, self._log, cancel)
 
     def finish(self, cancel: CancelToken) -> None:
         """Ends the thread and gives everything back, what nobody took included. Raises nothing: the task's end counts more."""

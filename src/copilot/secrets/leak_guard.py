@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,12 +14,15 @@ from copilot.core.secret_refs import describe_ref
 from copilot.secrets.resolver import leaves
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from copilot.core.ports import CancelToken, Log, SecretRef, SecretValue
 
 _CHUNK_BYTES = 1024 * 1024
+_SETTLED_NS = 2_000_000_000
+"""A file that changed later than this before it was read may change once more and look the same: times are coarse."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +43,7 @@ class Finding:
 
 
 class LeakGuard:
-    """Looks for a set of values. Build it once; it holds the values.
+    """Looks for a set of values. Build it once; it holds the values, and remembers which files it has found clean.
 
     Args:
         values: what to look for; of a JSON secret also the fields whose names sound secret.
@@ -55,6 +59,8 @@ class LeakGuard:
                     for needle, form in forms(text):
                         self._needles.setdefault(needle, (describe_ref(ref), form))
         self._longest = max(map(len, self._needles), default=0)
+        self._clean: dict[Path, tuple[int, ...]] = {}
+        self._told: set[Finding] = set()
 
     def scan(self, chunks: Iterable[bytes | memoryview], where: str) -> Finding | None:
         """The first secret in a stream; None for none. Holds a chunk and the tail of the one before."""
@@ -83,15 +89,14 @@ class LeakGuard:
             cancel.check()
             named = self._first(str(path.relative_to(root.parent)).encode(errors="surrogateescape"), f"the name of {path}", 0)
             try:
-                mode = path.lstat().st_mode
-                if stat.S_ISDIR(mode):
+                facts, found = path.lstat(), None
+                if stat.S_ISDIR(facts.st_mode):
                     pending += sorted(path.iterdir(), reverse=True)
-                    found = None
-                elif stat.S_ISREG(mode):
+                elif stat.S_ISREG(facts.st_mode) and self._clean.get(path) != _shape(facts):
                     with path.open("rb") as stream:
                         found = self.scan(_chunks(stream, cancel), str(path))
-                else:
-                    found = None
+                    if found is None and time.time_ns() - facts.st_ctime_ns > _SETTLED_NS:
+                        self._clean[path] = _shape(facts)
             except FileNotFoundError:
                 continue  # a task's temporary file that went away meanwhile leaks nothing
             except OSError as cause:
@@ -114,6 +119,9 @@ class LeakGuard:
             return []
         findings = [finding for root in roots for finding in self.scan_tree(root, cancel)]
         for finding in findings:
+            if finding in self._told:
+                continue
+            self._told.add(finding)
             log.event(
                 "secret.leaked",
                 level="error" if policy == "refuse" else "warning",
@@ -139,6 +147,11 @@ class LeakGuard:
             if at >= 0 and (best is None or at < best[0]):
                 best = (at, secret, form)
         return None if best is None else Finding(where, best[1], best[2], begins_at + best[0])
+
+
+def _shape(facts: os.stat_result) -> tuple[int, ...]:
+    """What changes with a file's content; the time of its last change cannot be set by anybody."""
+    return (facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
 
 
 def _chunks(stream: BinaryIO, cancel: CancelToken) -> Iterator[bytes]:
