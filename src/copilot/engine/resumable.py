@@ -31,13 +31,19 @@ T = TypeVar("T")
 
 LANES: Final = 3
 PART_BYTES: Final = 8 * 1024 * 1024
+_MANY_PARTS: Final = 32
+_IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024
 _WAIT_S: Final = 0.1
 
 
-def upload_part_bytes(limits: Limits, store: Store) -> int | None:
-    """Length of one part of an upload to that store, or None where uploads cannot be gone on with."""
+def upload_part_bytes(limits: Limits, store: Store, size_bytes: int) -> int | None:
+    """Length of one part of an upload of that size to that store, or None where uploads cannot be gone on with.
+
+    Depends on nothing that a restart would change. Every part costs a signature; files of many parts have longer ones.
+    """
     smallest = store.capabilities.min_part_bytes
-    return None if smallest is None else max(min(limits.part_bytes, PART_BYTES), smallest)
+    wanted = PART_BYTES if size_bytes < _MANY_PARTS * PART_BYTES else 2 * PART_BYTES
+    return None if smallest is None else max(min(limits.part_bytes, wanted), smallest)
 
 
 def upload_bounds(size_bytes: int, part_bytes: int, most: int) -> list[tuple[int, int]]:
@@ -87,7 +93,8 @@ class ResumableSend:
         upload = self._upload = self._upload or self._call(crew, lambda: store.multipart(key))
         reach("multipart.created")
         self._missing.extend(number for number in range(1, len(self._bounds) + 1) if number not in self._parts)
-        lanes: list[Job[Receipt]] = [Lane(self) for _ in range(min(LANES, len(self._missing)) - 1)]
+        most = max(1, min(LANES, _IN_FLIGHT_BYTES // self._bounds[0][1]))
+        lanes: list[Job[Receipt]] = [Lane(self) for _ in range(min(most, len(self._missing)) - 1)]
         if lanes:
             crew.urgent(lanes)
         self._lane.work(crew, beat)

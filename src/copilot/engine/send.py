@@ -155,10 +155,10 @@ class SendJob(_Put):
             self._context.progress.moved(size_bytes)
 
         source = FileSource(self._path, moved)
-        part_bytes = upload_part_bytes(self._context.limits, self._location.store) if self._resumable else None
         resumable = None
         try:
             size_bytes = source.size_bytes
+            part_bytes = upload_part_bytes(self._context.limits, self._location.store, size_bytes) if self._resumable else None
             if not self._planned:
                 self._planned = True
                 self._context.progress.planned(1, size_bytes)

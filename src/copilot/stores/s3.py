@@ -64,9 +64,12 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
             ) from error
 
     def multiparts(store: ObjectStore) -> S3Multiparts:
-        def sign(method: str, key: str, query: str) -> Signed:
+        def root_of(key: str, query: str) -> str:
             # The last parameter swallows the "/" that obstore puts behind every root; S3 ignores it, its own clients send it.
-            root = f"{'/' if key else ''}{quote(key, safe='/-._~')}?{query}&x-id="
+            return f"{'/' if key else ''}{quote(key, safe='/-._~')}?{query}&x-id="
+
+        def sign(method: str, key: str, query: str) -> Signed:
+            root = root_of(key, query)
             if not settings.anonymous:
                 return Signed(store.sign(build(root), method, "", EXPIRES_S))
             where = _root(endpoint, uri.authority, root, path_style=settings.path_style is not False)
@@ -75,7 +78,11 @@ def open_s3(uri: Uri, settings: S3Settings, process: StoreSettings) -> ObjectSto
 
         name = f"{uri.scheme}://{uri.authority}"
         requests = SignedRequests(sign, endpoint=endpoint, bucket=name, process=process, verify_tls=settings.verify_tls)
-        return S3Multiparts(requests, store.head, {"If-None-Match": "*"})
+
+        def send(key: str, query: str, data: bytes | bytearray) -> str:
+            return store.put_rooted(root_of(key, query), key, data)
+
+        return S3Multiparts(requests, store.head, {"If-None-Match": "*"}, send)
 
     return ObjectStore(
         Bucket(

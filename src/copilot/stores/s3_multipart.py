@@ -16,7 +16,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from copilot.core.errors import ChecksumMismatch, ObjectNotFound, ServerFault
+from copilot.core.errors import ObjectNotFound, ServerFault
 from copilot.core.ports import ObjectInfo, Part
 from copilot.stores.sources import collected
 from copilot.stores.xml_entries import NotThatDocument, read_entries
@@ -44,11 +44,14 @@ class S3Multiparts:
         requests: how the bucket is reached.
         head: ``Store.head``, for an upload whose last answer was lost.
         create_headers: what makes a completion one that never replaces an object.
+        send: sends a part (key, query, bytes) and gives its etag, where obstore can do that: it hashes the bytes into its
+            signature without TLS, in half the time an MD5 takes. None sends them with their MD5.
     """
 
     requests: SignedRequests
     head: Callable[[str], ObjectInfo]
     create_headers: Mapping[str, str]
+    send: Callable[[str, str, bytes | bytearray], str] | None = None
 
     min_part_bytes = MIN_PART_BYTES
 
@@ -119,20 +122,15 @@ class S3Upload:
             marker = f"&part-number-marker={max(found)}"
 
     def put_part(self, number: int, source: Source, start: int, end: int) -> Part:
-        """See the port. The store compares with the MD5 it is sent, and its etag is compared here."""
+        """See the port. The store compares with the digest it is sent."""
         data = collected(source, start, end)
+        query = f"partNumber={number}&{self._query}"
+        if self.uploads.send is not None:
+            return Part(number, len(data), _bare(self.uploads.send(self.key, query, data)))
         digest = hashlib.md5(data, usedforsecurity=False)
-        reply = self.uploads.requests.ask(
-            "PUT",
-            self.key,
-            f"partNumber={number}&{self._query}",
-            body=data,
-            headers={"Content-MD5": b64encode(digest.digest()).decode()},
-        )
-        receipt = _bare(reply.headers.get("ETag", ""))
-        if _MD5.fullmatch(receipt) and receipt != digest.hexdigest() and not _encrypted(reply.headers):
-            raise ChecksumMismatch(f"Part {number} of {self.key} arrived with other bytes", op="put", subject=self.key)
-        return Part(number, len(data), receipt)
+        headers = {"Content-MD5": b64encode(digest.digest()).decode()}
+        reply = self.uploads.requests.ask("PUT", self.key, query, body=data, headers=headers)
+        return Part(number, len(data), _bare(reply.headers.get("ETag", "")))
 
     def complete(self, parts: Sequence[Part], *, if_absent: bool = False) -> ObjectInfo:
         """See the port. When the upload is gone and the object is what it would have become, an earlier answer was lost."""
@@ -177,12 +175,6 @@ def composite(parts: Sequence[Part]) -> str:
         return ""
     whole = hashlib.md5(b"".join(bytes.fromhex(part.receipt) for part in parts), usedforsecurity=False)
     return f"{whole.hexdigest()}-{len(parts)}"
-
-
-def _encrypted(headers: Mapping[str, str]) -> bool:
-    """With keys of the customer's or of KMS an etag is no MD5, though it looks like one."""
-    kind = headers.get("x-amz-server-side-encryption", "")
-    return kind.startswith("aws:kms") or "x-amz-server-side-encryption-customer-algorithm" in headers
 
 
 def _text(receipt: str) -> str:
