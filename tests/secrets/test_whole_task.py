@@ -7,6 +7,7 @@ import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import psycopg
 import pytest
@@ -20,6 +21,7 @@ from copilot.testing.secret_servers.whole_task import (
     Onlooker,
     Pod,
     every_manager,
+    fresh_value,
     killed_at_the_end,
     leases,
     spellings,
@@ -197,3 +199,28 @@ def test_leases_are_given_back_however_the_task_ends(
     until(lambda: leases(bao, managers.lent) == [], "something stays lent")
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(f"postgresql://{user}:{password}@{postgres.host}:{postgres.port}/postgres").close()
+
+
+@pytest.mark.parametrize("told", [(signal.SIGINT,), (signal.SIGTERM, signal.SIGTERM)])
+def test_leases_are_given_back_when_the_sidecar_is_told_to_give_up(
+    pod: Pod, managers: Managers, bao: OpenBao, told: tuple[signal.Signals, ...]
+) -> None:
+    pod.start_sidecar(n=INTEGER)
+    assert pod.init("--secret", f"P={managers.refs['lent']}") == 0
+    assert len(leases(bao, managers.lent)) == 1
+    assert pod.sidecar is not None
+    for number in told:
+        pod.sidecar.send_signal(number)
+    assert pod.end() in {130, 143, 25}
+    until(lambda: leases(bao, managers.lent) == [], "something stays lent")
+    assert not (pod.control / "secrets").exists()
+    assert "outputs.pb" not in pod.stored()
+
+
+def test_the_search_finds_what_is_there() -> None:
+    managers = Managers({}, {}, {"one": fresh_value()}, [fresh_value()], "", "")
+    assert_nothing_shows(b"nothing at all", managers)
+    for secret in (managers.values["one"], managers.credentials[0]):
+        for shown in (secret.encode(), base64.b64encode(f"user:{secret}".encode()), quote(secret).encode()):
+            with pytest.raises(AssertionError):
+                assert_nothing_shows(b"before " + shown + b" after", managers)
