@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import psycopg
 import pytest
+
+from copilot.testing.secret_servers.whole_task import spellings
 
 if TYPE_CHECKING:
     from copilot.testing.secret_servers.openbao import OpenBao
@@ -123,17 +123,6 @@ def test_check_says_who_we_are_and_what_we_may_read_without_a_value(environ: dic
     assert VALUE not in text
     facts = json.loads(copilot(environ, "secrets", "check", "--json", references[0]).stdout)
     assert facts["secrets"][0]["readable"] is True
-
-
-def spellings(value: str) -> Iterator[bytes]:
-    """Raw and encoded, also inside longer base64 texts."""
-    raw = value.encode()
-    yield raw
-    yield quote(value, safe="").encode()
-    yield json.dumps(value)[1:-1].encode()
-    for shift in range(3):
-        encoded = base64.b64encode(b"\0" * shift + raw)
-        yield encoded[4 : 4 * ((shift + len(raw)) // 3)]
 
 
 CORE_SCRIPT = """

@@ -135,7 +135,7 @@ def _templates(parsed: Parsed) -> list[Template]:
                 hint="For example /run/secrets/app.conf:0440=/templates/app.conf.j2.",
             )
         path = Path(source)
-        with local_errors(path):
+        with local_errors(path, op="read"):
             content = path.read_text("utf-8")
         templates.append(Template(source, content, parse_target(target), names))
     return templates

@@ -75,7 +75,7 @@ def _get(invocation: Invocation, *, reference: str, to: str | None, allow_disk: 
 @click.pass_obj
 def _render(invocation: Invocation, *, template: str, to: str | None, names: tuple[str, ...], allow_disk: bool) -> None:
     path = Path(template)
-    with local_errors(path):
+    with local_errors(path, op="read"):
         text = path.read_text("utf-8")
     target = SecretFile(Path(os.devnull)) if to is None else _file(f"{to}=env://_", "--to").files[0]
     known = {name: parse_ref(reference) for name, reference in (_pair(pair, "--name") for pair in names)}

@@ -59,7 +59,7 @@ def check_paths(files: Sequence[SecretFile]) -> None:
                 )
 
 
-def check_memory(path: Path) -> None:
+def check_memory(path: Path, *, hint: str = "Use an emptyDir with medium: Memory, or allow disks expressly.") -> None:
     """Raises ``NotTmpfs`` unless ``path`` (or the nearest directory above it that exists) is on a memory volume."""
     existing = path
     while not existing.exists():
@@ -69,7 +69,7 @@ def check_memory(path: Path) -> None:
             f"{path} is not on a memory volume, so the secret would stay on a disk",
             op="inject",
             subject=str(path),
-            hint="Use an emptyDir with medium: Memory, or allow disks expressly.",
+            hint=hint,
         )
 
 

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from copilot.secrets.render import Template
     from copilot.secrets.resolver import Resolver
 
+_ON_A_DISK = "Mount the control directory from an emptyDir with medium: Memory, or leave the sidecar out: --secrets-once."
+
 
 @dataclass(frozen=True, slots=True)
 class SecretRequest:
@@ -56,7 +58,7 @@ def deliver_secrets(
     done = Injected()
     try:
         if request.hand_over is not None:
-            check_memory(request.hand_over)
+            check_memory(request.hand_over, hint=_ON_A_DISK)
             HandOver(request.hand_over, clock).take(resolver)
         flyte, constants = flyte_deliveries(request.flyte, request.platform)
         deliveries = [*request.deliveries, *flyte]
