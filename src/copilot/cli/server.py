@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand
-from copilot.core.errors import BadFlag, CopilotError
+from copilot.cli.server_pods import EXECUTORS, open_executor
+from copilot.core.errors import CopilotError
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
     from copilot.control_plane.settings import ServerSettings
-    from copilot.core.ports import PodApi
 
 #: Variables of the environment that the data-plane containers of pods need to reach the same stores as the server.
 _CLOUD: Final = ("AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST")
@@ -44,33 +45,23 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     # Before anything is opened: a server that may not start leaves nothing behind.
     check_exposure(settings)
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
-    pod_settings = PodSettings(templates=templates, image=given["image"])
-    if given["executor"] == "process":
-        pod_settings = pod_settings.for_processes()
-    pods = _executor(given, settings)
+    pod_settings = PodSettings(templates=templates, image=given["image"], wrap=given["wrap"])
+    executing = open_executor(session, given, settings.data, pod_settings)
+    settings = replace(settings, namespace=executing.namespace)
     try:
         plane = ControlPlane(
             settings,
             stores=session.stores,
-            pods=pods,
-            maker=Pods(pod_settings),
+            pods=executing.pods,
+            maker=Pods(executing.settings),
             clock=session.clock,
             log=session.log,
             presign=presign,
+            lease=executing.lease,
         )
         run_server(plane, ready=lambda url: click.echo(f"copilot server is listening on {url}", err=True))
     finally:
-        close = getattr(pods, "close", None)
-        if close is not None:
-            close()
-
-
-def _executor(given: Mapping[str, Any], settings: ServerSettings) -> PodApi:
-    if given["executor"] == "process":
-        from copilot.control_plane.executors.process import ProcessExecutor  # noqa: PLC0415 - one executor a server
-
-        return ProcessExecutor(settings.data / "pods", require_images=given["require_images"])
-    raise BadFlag(f"there is no executor {given['executor']!r}", op="flags", subject="--executor", hint="Use process.")
+        executing.close()
 
 
 def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
@@ -88,7 +79,7 @@ def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
         public_url=given["public_url"] or "",
         require_auth=given["auth"],
         insecure=given["insecure_no_auth"],
-        namespace=given["namespace"],
+        namespace=given["namespace"] or "",
         secret_keys=tuple(environ.get(_SECRET_KEYS, "").split()),
         url_key=environ.get(_URL_KEY, ""),
         pod_env=pod_environment(session),
@@ -133,11 +124,27 @@ command = PeopleCommand(
         click.Option(["--data"], metavar="DIR", help="Database, keys, pods and store, unless told otherwise."),
         click.Option(["--database"], metavar="URL", help="sqlite:////path, or postgresql://user:password@host/name."),
         click.Option(["--store"], metavar="URI", help="Where all objects lie; by default below --data."),
-        click.Option(["--executor"], default="process", show_default=True, metavar="NAME", help="What runs pods: process."),
+        click.Option(
+            ["--executor"],
+            default=EXECUTORS[0],
+            show_default=True,
+            metavar="NAME",
+            help="What runs pods: process (this machine) or kubernetes.",
+        ),
+        click.Option(["--kubeconfig"], metavar="FILE", help="Which cluster; else KUBECONFIG, our own pod's, ~/.kube/config."),
+        click.Option(["--kube-context"], metavar="NAME", help="The context of the kubeconfig, instead of its current one."),
+        click.Option(["--replicas"], is_flag=True, help="Several servers share a cluster: one at a time looks after pods."),
+        click.Option(
+            ["--wrap"],
+            type=click.Choice(["never", "command", "always"]),
+            default="never",
+            show_default=True,
+            help="Run tasks under copilot exec, which proves how they ended: none, those that name a command, or all.",
+        ),
         click.Option(["--require-images"], is_flag=True, help="Refuse pods whose image would not be used."),
         click.Option(["--image"], default="copilot", metavar="IMAGE", help="The image of init container and sidecar."),
         click.Option(["--pod-templates"], metavar="DIR", help="Further pod templates, *.yaml."),
-        click.Option(["--namespace"], default="copilot", metavar="NAME", help="The namespace of all pods."),
+        click.Option(["--namespace"], metavar="NAME", help="The namespace of all pods; else the cluster's own, or copilot."),
         click.Option(["--max-pods"], type=int, default=64, show_default=True, help="Most pods at once."),
         click.Option(["--max-runs-per-project"], type=int, default=0, help="Most runs of a project at once; 0: no limit."),
         click.Option(["--public-url"], metavar="URL", help="How clients and pods reach this server."),

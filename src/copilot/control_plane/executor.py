@@ -107,7 +107,12 @@ class Executor:
         self._followers = 0
 
     def watch(self, seen: Seen) -> None:
-        """Begins to tell ``seen`` of every pod, on this event loop: those that are there first, then each change."""
+        """Begins to tell ``seen`` of every pod, on this event loop: those that are there first, then each change.
+
+        A second call, by a server that leads once more, goes on with the watch there is.
+        """
+        if self._watcher is not None:
+            return
         loop = asyncio.get_running_loop()
 
         def tell(kind: str, pod: Pod) -> None:

@@ -31,6 +31,7 @@ NEVER_STARTS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 PREEMPTION: Final = "PreemptionByScheduler"
 TASK_FAILED: Final = "TaskFailed"
 ERROR_MARKER: Final = "error-marker"
+EXITED_0: Final = "exited-0-before-the-pod-ended"
 _USER_EXIT_CODES: Final = frozenset({ExitCode.USAGE, ExitCode.NOT_FOUND, ExitCode.DENIED, ExitCode.INPUT})
 _BLAME: Final[Mapping[Outcome, Blame]] = {
     Outcome.FAILED: Blame.USER,
@@ -69,6 +70,9 @@ def attempt_outcome(work: AttemptWork, pod: Pod | None, published: Published) ->
         return _without_pod(work, published)
     seen = look(pod)
     if not seen.main_ended:
+        # The kubelet's status is up to a second old; the wrapper's own proof, with everything in the store, is not.
+        if published.outputs and published.error is None and _row(published.receipt) == EXITED_0:
+            return Ending(Phase.SUCCEEDED, ended_at=_told_end(published.receipt), times=seen.times)
         return _cannot_start(pod)
     facts = _Facts(pod, publishes=bool(work.spec.task_template.interface.outputs.variables))
     verdict = judge(list(pod_completions(pod)), trust_signal=False)
@@ -283,11 +287,24 @@ def _proven(receipt: bytes | None) -> bool:
 
 def _row(receipt: bytes | None) -> str | None:
     """The row of the truth table by which the sidecar judged, from its receipt."""
-    try:
-        row = json.loads(receipt or b"{}").get("verdict", {}).get("row")
-    except (ValueError, AttributeError):
-        return None
+    row = _verdict(receipt).get("row")
     return row if isinstance(row, str) else None
+
+
+def _told_end(receipt: bytes | None) -> float | None:
+    """When main ended, in seconds since the epoch, as its wrapper told the sidecar."""
+    try:
+        return float(_verdict(receipt)["evidence"]["wrapper.ended_at_s"])
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _verdict(receipt: bytes | None) -> Mapping[str, Any]:
+    try:
+        verdict = json.loads(receipt or b"{}").get("verdict", {})
+    except (ValueError, AttributeError):
+        return {}
+    return verdict if isinstance(verdict, dict) else {}
 
 
 def _disruption(status: Mapping[str, Any]) -> Mapping[str, Any] | None:

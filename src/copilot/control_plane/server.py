@@ -18,6 +18,7 @@ from copilot.control_plane.db.listener import Listener
 from copilot.control_plane.db.models import Project
 from copilot.control_plane.executor import Executor
 from copilot.control_plane.hub import Hub
+from copilot.control_plane.leader import Leadership
 from copilot.control_plane.objects import Objects
 from copilot.control_plane.office import Office
 from copilot.control_plane.scheduler import Scheduler
@@ -28,6 +29,7 @@ from copilot.core.errors import BadFlag, LocalIOError
 
 if TYPE_CHECKING:
     from copilot.control_plane.db.database import Unit
+    from copilot.control_plane.leader import Lease
     from copilot.control_plane.office import Presign
     from copilot.control_plane.settings import ServerSettings
     from copilot.control_plane.work import PodMaker
@@ -51,6 +53,7 @@ class ControlPlane:
         maker: makes them, and judges their ends.
         clock, log: as everywhere.
         presign: the store's own signed URLs, or None.
+        lease: what one of several servers holds, which then looks after pods; None: this one always does.
 
     Raises:
         BadFlag: it would listen beyond loopback without authentication, or the database cannot be understood.
@@ -67,6 +70,7 @@ class ControlPlane:
         clock: Clock,
         log: Log,
         presign: Presign | None = None,
+        lease: Lease | None = None,
     ) -> None:
         check_exposure(settings)
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -90,6 +94,8 @@ class ControlPlane:
             address=settings.public_url.rstrip("/"),
         )
         self.scheduler = Scheduler(self.office)
+        self._leadership = None if lease is None else Leadership(lease, clock=clock, log=log)
+        self._leading: asyncio.Task[None] | None = None
         self.app = Application(self.office, Authenticator(self.database, required=settings.require_auth))
         self._listener = None if self.database.sqlite else Listener(self.database, log)
 
@@ -105,12 +111,20 @@ class ControlPlane:
             self.log.event("server.token", path=str(self.settings.data / ADMIN_TOKEN))
         if self._listener is not None:
             self._listener.start()
-        await self.scheduler.start()
+        if self._leadership is None:
+            await self.scheduler.start()
+        else:
+            work = self._leadership.run(self.scheduler.start, self.scheduler.stop)
+            self._leading = asyncio.create_task(work, name="leader")
 
     async def stop(self) -> None:
         """Stops; pods go on, and what is in flight is found again by the next start."""
         self.app.let_go()
-        await self.scheduler.stop()
+        if self._leading is not None:
+            self._leading.cancel()
+            await asyncio.gather(self._leading, return_exceptions=True)
+        else:
+            await self.scheduler.stop()
         await asyncio.to_thread(self.close)
 
     def close(self) -> None:

@@ -271,5 +271,39 @@ def test_a_receipt_that_is_none_proves_nothing(work: MakeWork, receipt: bytes) -
     assert judged(work("add"), None, Published(outputs=True, receipt=receipt)).code == "PodLost"
 
 
+def receipt(row: str, **evidence: str) -> bytes:
+    return json.dumps({"verdict": {"row": row, "evidence": evidence}}).encode()
+
+
+def test_the_wrapper_s_proof_is_believed_before_the_kubelet_has_told_of_main_s_end(work: MakeWork) -> None:
+    proof = receipt("exited-0-before-the-pod-ended", **{"wrapper.ended_at_s": "1795341605.25"})
+    ending = attempt_outcome(work("full"), pod(RUNNING, RUNNING), Published(outputs=True, receipt=proof))
+    assert ending is not None
+    assert (ending.phase, ending.ended_at) == (Phase.SUCCEEDED, 1795341605.25)
+
+
+@pytest.mark.parametrize("row", ["success-marker", "trusted-signal", "told", "container-exited-0"])
+def test_nothing_less_ends_an_attempt_whose_main_still_runs(work: MakeWork, row: str) -> None:
+    published = Published(outputs=True, receipt=receipt(row))
+    assert attempt_outcome(work("full"), pod(RUNNING, RUNNING), published) is None
+
+
+def test_the_sidecar_s_word_on_a_failed_task_does_not_replace_the_pod_s(work: MakeWork) -> None:
+    document = ErrorDocument(error=ContainerError(code="TaskFailed", message="the task ended with exit code 3"))
+    published = Published(error=document.SerializeToString(), receipt=receipt("exited-by-itself"))
+    seen = pod(terminated(3, message="no rows left\n"), terminated(0))
+    ending = attempt_outcome(work("full"), seen, published)
+    assert ending is not None
+    assert (ending.code, ending.message) == ("TaskFailed", "The task ended with exit code 3. no rows left")
+
+
+@pytest.mark.parametrize("code", ["TaskEvicted", "TaskPreempted", "TaskDeleted"])
+def test_a_pod_that_was_taken_away_unseen_is_no_failure_of_the_task(work: MakeWork, code: str) -> None:
+    document = ErrorDocument(error=ContainerError(code=code, message="why", origin=ExecutionError.SYSTEM))
+    ending = attempt_outcome(work("full"), None, Published(error=document.SerializeToString()))
+    assert ending is not None
+    assert ending.blame is Blame.PREEMPTION
+
+
 def test_without_a_pod_and_with_an_error_document_its_words_count(work: MakeWork) -> None:
     assert judged(work("add"), None, error()).code == "BadThing"
