@@ -54,12 +54,14 @@ class StoreContract(ReadContract):
     Attributes:
         has_buckets: False where there is nothing like a missing bucket; else the fixture ``nowhere`` opens one.
         folds_double_slash: why ``a//b`` is another name for ``a/b`` on this server, or empty.
+        never_ends_uploads: why an unfinished upload stays until the store itself forgets it, or empty.
         cuts_hash: why a directory whose name ends at ``#`` is refused through this client, or empty.
     """
 
     has_buckets: ClassVar[bool] = True
     folds_double_slash: ClassVar[str] = ""
     cuts_hash: ClassVar[str] = ""
+    never_ends_uploads: ClassVar[str] = ""
 
     def test_what_is_put_is_there(self, store: Store, raw: Raw, place: str) -> None:
         """Seen by the vendor's own client."""
@@ -280,3 +282,24 @@ class StoreContract(ReadContract):
         first.abort()
         with pytest.raises(ObjectNotFound):
             first.parts()
+
+    def test_an_upload_that_is_ended_is_gone_and_other_names_do_not_see_it(self, store: Store, raw: Raw, place: str) -> None:
+        """Also for names that need encoding; where a store cannot end uploads it says so in ``never_ends_uploads``."""
+        step = store.capabilities.min_part_bytes
+        if step is None:
+            assert list(store.pending_uploads(place)) == []
+            return
+        key = f"{place}d/a b+\u00fc%41&c"
+        upload = store.multipart(key)
+        part = upload.put_part(1, BytesSource(content(step)), 0, step)
+        assert [(part.number, part.size_bytes) for part in upload.parts()] == [(1, step)]
+        assert part.receipt == hashlib.md5(content(step), usedforsecurity=False).hexdigest()
+        assert [found for found, _ in store.pending_uploads(f"{place}d")] == [key]
+        assert list(store.pending_uploads(f"{place}other")) == []
+        upload.abort()
+        upload.abort()
+        if not self.never_ends_uploads:
+            assert list(store.pending_uploads(place)) == []
+            with pytest.raises(ObjectNotFound):
+                upload.parts()
+        assert raw.peek(key) is None
