@@ -30,7 +30,7 @@ class Podman:
         self.environ = {**os.environ, "CONTAINERS_CONF": str(settings), "BASE_IMAGE": BASE, "BUILDER": "podman"}
 
     def call(self, *arguments: str, timeout_s: float = 120) -> subprocess.CompletedProcess[str]:
-        command = ["podman", *arguments]
+        command = ["/usr/bin/podman", *arguments]
         return subprocess.run(command, env=self.environ, capture_output=True, text=True, check=False, timeout=timeout_s)
 
     def __call__(self, *arguments: str, timeout_s: float = 120) -> str:
@@ -42,9 +42,9 @@ class Podman:
         return self.call("image", "exists", image).returncode == 0
 
     def import_tree(self, tree: Path, image: str) -> None:
-        with subprocess.Popen(["tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE) as tar:
+        with subprocess.Popen(["/bin/tar", "-C", str(tree), "-c", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run(
-                ["podman", "import", "-q", "--change", PATH, "-", image],
+                ["/usr/bin/podman", "import", "-q", "--change", PATH, "-", image],
                 stdin=tar.stdout,
                 env=self.environ,
                 check=True,
@@ -64,7 +64,7 @@ def copilot_image(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> s
     if not podman.has(BASE):
         tree = tmp_path_factory.mktemp("base") / "root"
         subprocess.run(
-            ["debootstrap", "--variant=minbase", "--include=python3,ca-certificates", "bookworm", str(tree)],
+            ["/usr/sbin/debootstrap", "--variant=minbase", "--include=python3,ca-certificates", "bookworm", str(tree)],
             check=True,
             capture_output=True,
             timeout=600,
@@ -95,3 +95,8 @@ def task_image(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> str:
     (tree / "bin" / "sh").symlink_to("busybox")
     podman.import_tree(tree, TASK)
     return TASK
+
+
+@pytest.fixture(scope="session")
+def images(copilot_image: str, task_image: str) -> tuple[str, str]:
+    return copilot_image, task_image

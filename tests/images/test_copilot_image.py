@@ -1,13 +1,15 @@
 """The data plane's image, built without a network and run by podman.
 
-Podman 4.3 knows no native sidecars: the wrapped pod is played without it, and the sidecar is run beside it afterwards, from the same
+Podman 4.3 knows no native sidecars: the wrapped pod is played without it, and the sidecar is run afterwards, from the same
 image, on the same directories, with the arguments that stand in the manifest.
 """
 
 from __future__ import annotations
 
 import json
+import time
 import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,100 +52,105 @@ def test_it_goes_by_the_reference_s_name_too(podman: Podman, copilot_image: str)
     assert "ObjectNotFound" in done.stderr
 
 
-def wrapped(name: str, script: str, images: tuple[str, str], server: S3Server, bucket: str, home: Path) -> Json:
+@dataclass(frozen=True)
+class Place:
+    """Where a pod is played."""
+
+    podman: Podman
+    copilot: str
+    task: str
+    server: S3Server
+    bucket: str
+    home: Path
+    name: str
+
+    def published(self, name: str) -> bytes | None:
+        return self.server.peek(self.bucket, f"out/{self.name}/{name}")
+
+
+@pytest.fixture
+def place(podman: Podman, images: tuple[str, str], s3_server: S3Server, s3_bucket: str, tmp_path: Path) -> Place:
+    s3_server.poke(s3_bucket, "in/words.txt", b"one two\n")
+    return Place(podman, *images, s3_server, s3_bucket, tmp_path, f"wrapped-{uuid.uuid4().hex[:8]}")
+
+
+def wrapped(place: Place, script: str) -> Json:
     """The wrapped pod as podman can play it: directories for volumes, plain variables, the machine's network."""
-    copilot, task = images
     pod = {
         "apiVersion": "v1",
         "kind": "Pod",
-        "metadata": {"name": name},
+        "metadata": {"name": place.name},
         "spec": {
             "restartPolicy": "Never",
             "hostNetwork": True,
-            "containers": [{"name": "main", "image": task, "command": ["/bin/sh", "-c", script]}],
+            "containers": [{"name": "main", "image": place.task, "command": ["/bin/sh", "-c", script]}],
         },
     }
     request = WrapRequest(
-        inputs=(f"words=s3://{bucket}/in/words.txt", "n=41"),
-        outputs_prefix=f"s3://{bucket}/out/{name}",
-        pods=PodSettings(image=copilot, pull_policy="Never"),
+        inputs=(f"words=s3://{place.bucket}/in/words.txt", "n=41"),
+        outputs_prefix=f"s3://{place.bucket}/out/{place.name}",
+        pods=PodSettings(image=place.copilot, pull_policy="Never"),
     )
     (made,) = wrap_documents([pod], request).documents
     for volume in made["spec"]["volumes"]:
-        place = home / volume["name"]
-        place.mkdir(parents=True)
-        place.chmod(0o777)
+        directory = place.home / volume["name"]
+        directory.mkdir(parents=True)
+        directory.chmod(0o777)
         volume.pop("emptyDir")
-        volume["hostPath"] = {"path": str(place), "type": "Directory"}
+        volume["hostPath"] = {"path": str(directory), "type": "Directory"}
     for each in made["spec"]["initContainers"]:
         each["env"] = [entry for entry in each["env"] if "value" in entry]
-        each["env"] += [{"name": key, "value": value} for key, value in server.environ.items()]
+        each["env"] += [{"name": key, "value": value} for key, value in place.server.environ.items()]
     return made
 
 
-def play(podman: Podman, manifest: Json, home: Path) -> int:
+def play(place: Place, manifest: Json) -> int:
     """Init containers and main; gives main's exit code."""
-    name = manifest["metadata"]["name"]
     plain = [each for each in manifest["spec"]["initContainers"] if "restartPolicy" not in each]
     played = {**manifest, "spec": {**manifest["spec"], "initContainers": plain}}
-    file = home / "pod.yaml"
+    file = place.home / "pod.yaml"
     file.write_text(yaml.safe_dump(played))
     try:
-        podman("kube", "play", str(file), timeout_s=180)
-        return int(podman("wait", f"{name}-main"))
+        place.podman("kube", "play", str(file), timeout_s=180)
+        return int(place.podman("wait", f"{place.name}-main"))
     finally:
-        podman.call("kube", "down", str(file))
+        place.podman.call("kube", "down", str(file))
 
 
-def publish(podman: Podman, manifest: Json) -> int:
+def publish(place: Place, manifest: Json) -> int:
     """The sidecar of the manifest."""
     sidecar = next(each for each in manifest["spec"]["initContainers"] if each["name"] == "copilot-sidecar")
     places = {volume["name"]: volume["hostPath"]["path"] for volume in manifest["spec"]["volumes"]}
     mounts = [f"--volume={places[mount['name']]}:{mount['mountPath']}" for mount in sidecar["volumeMounts"]]
     environ = [f"--env={entry['name']}={entry['value']}" for entry in sidecar["env"]]
-    done = podman.call(
-        "run", "--rm", "--read-only", "--network=host", *mounts, *environ, sidecar["image"], *sidecar["args"], timeout_s=60
+    strict = ("--rm", "--read-only", "--network=host")
+    return place.podman.call("run", *strict, *mounts, *environ, sidecar["image"], *sidecar["args"], timeout_s=60).returncode
+
+
+def test_a_wrapped_pod_is_played_and_its_outputs_are_published(place: Place) -> None:
+    pod = wrapped(
+        place,
+        "cd /var/flyte/outputs; busybox cat /var/flyte/inputs/words >both.txt; "
+        "busybox expr $(busybox cat /var/flyte/inputs/n) + 1 >m",
     )
-    return done.returncode
-
-
-@pytest.fixture
-def name() -> str:
-    return f"wrapped-{uuid.uuid4().hex[:8]}"
-
-
-def test_a_wrapped_pod_is_played_and_its_outputs_are_published(
-    podman: Podman, copilot_image: str, task_image: str, s3_server: S3Server, s3_bucket: str, tmp_path: Path, name: str
-) -> None:
-    s3_server.poke(s3_bucket, "in/words.txt", b"one two\n")
-    script = (
-        "cd /var/flyte/outputs; busybox cat /var/flyte/inputs/words >both.txt; busybox expr $(busybox cat ../inputs/n) + 1 >m"
-    )
-    pod = wrapped(name, script, (copilot_image, task_image), s3_server, s3_bucket, tmp_path)
-    assert play(podman, pod, tmp_path) == 0
-    assert publish(podman, pod) == 0
-    outputs = s3_server.peek(s3_bucket, f"out/{name}/outputs.pb")
+    assert play(place, pod) == 0
+    assert publish(place, pod) == 0
+    outputs = place.published("outputs.pb")
     assert outputs is not None
-    literals = idl.LiteralMap.FromString(outputs).literals
-    assert literals["m"].scalar.primitive.integer == 42
-    assert s3_server.peek(s3_bucket, f"out/{name}/both.txt") == b"one two\n"
+    assert idl.LiteralMap.FromString(outputs).literals["m"].scalar.primitive.integer == 42
+    assert place.published("both.txt") == b"one two\n"
 
 
-def test_a_task_s_exit_code_is_its_own_and_nothing_is_published(
-    podman: Podman, copilot_image: str, task_image: str, s3_server: S3Server, s3_bucket: str, tmp_path: Path, name: str
-) -> None:
-    s3_server.poke(s3_bucket, "in/words.txt", b"one two\n")
-    script = "echo 1 >/var/flyte/outputs/m; exit 3"
-    pod = wrapped(name, script, (copilot_image, task_image), s3_server, s3_bucket, tmp_path)
-    assert play(podman, pod, tmp_path) == 3
-    assert publish(podman, pod) != 0
-    assert s3_server.peek(s3_bucket, f"out/{name}/outputs.pb") is None
-    assert s3_server.peek(s3_bucket, f"out/{name}/error.pb") is not None
+def test_a_task_s_exit_code_is_its_own_and_nothing_is_published(place: Place) -> None:
+    pod = wrapped(place, "echo 1 >/var/flyte/outputs/m; exit 3")
+    assert play(place, pod) == 3
+    assert publish(place, pod) != 0
+    assert place.published("outputs.pb") is None
+    assert place.published("error.pb") is not None
 
 
-def test_sigterm_reaches_the_sidecar_which_is_process_one(
-    podman: Podman, copilot_image: str, tmp_path: Path, name: str
-) -> None:
+def test_sigterm_reaches_the_sidecar_which_is_process_one(podman: Podman, copilot_image: str, tmp_path: Path) -> None:
+    name = f"sidecar-{uuid.uuid4().hex[:8]}"
     for each in ("control", "out", "store"):
         (tmp_path / each).mkdir()
         (tmp_path / each).chmod(0o777)
@@ -152,11 +159,12 @@ def test_sigterm_reaches_the_sidecar_which_is_process_one(
     flags = ("--control-dir", "/control", "--outputs", "/out", "--to", "/store", "--output", "m:int", "--trust-signal")
     podman("run", "--detach", "--read-only", "--network=none", "--name", name, *mounts, copilot_image, "sidecar", *flags)
     try:
-        podman("exec", name, "/bin/copilot", "probe", "--control-dir", "/control", "--wait", "30s")
+        deadline_s = time.monotonic() + 60
+        while podman.call("exec", name, "/bin/copilot", "probe", "--control-dir", "/control").returncode != 0:
+            assert time.monotonic() < deadline_s, podman("logs", name)
         podman("stop", "--time", "30", name)
         assert podman("wait", name) == "0"
     finally:
         podman.call("rm", "--force", name)
-    assert (
-        idl.LiteralMap.FromString((tmp_path / "store" / "outputs.pb").read_bytes()).literals["m"].scalar.primitive.integer == 5
-    )
+    literals = idl.LiteralMap.FromString((tmp_path / "store" / "outputs.pb").read_bytes()).literals
+    assert literals["m"].scalar.primitive.integer == 5

@@ -1,0 +1,13 @@
+{{- define "copilot.name" -}}
+{{- printf "%s-server" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}
+{{- define "copilot.selector" -}}
+app.kubernetes.io/name: copilot
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: server
+{{- end -}}
+{{- define "copilot.labels" -}}
+{{ include "copilot.selector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+{{- end -}}
