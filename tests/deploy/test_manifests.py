@@ -1,0 +1,192 @@
+"""What installs the server: rendered by Helm's own engine and by kustomize, then held to schemas, profile and code."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from copilot.cli.server import command
+from copilot.control_plane.pods.labels import MANAGED
+
+Json = Any
+ROOT = Path(__file__).parents[2]
+CHART = ROOT / "deploy" / "helm" / "copilot"
+GOLDENS = Path(__file__).parent / "goldens"
+VERSIONS = ("1.29", "1.37")
+
+RENDER = """
+import json, sys
+from helm_python.chart import Chart, lint
+from helm_python.errors import HelmError
+chart = Chart.load(sys.argv[1])
+values = json.loads(sys.argv[2])
+try:
+    chart.validate_schema(values)
+    files = chart.render(values, name="copilot", namespace="flows", is_install=True)
+    done = {"files": files, "lint": lint(sys.argv[1], values)}
+except HelmError as error:
+    done = {"error": str(error)}
+print(json.dumps(done))
+"""
+VALUES: dict[str, Json] = {
+    "default": {},
+    "production": {
+        "replicas": 3,
+        "image": {"server": "r/server:1", "dataPlane": "r/copilot:1", "pullSecrets": ["pull"]},
+        "store": {"uri": "gs://runs/all", "secret": "store"},
+        "database": {"secret": "db", "key": "uri"},
+        "keys": {"secret": "keys"},
+        "publicUrl": "https://copilot.example",
+        "dashboard": True,
+        "wrap": "command",
+        "extraArgs": ["--max-runs-per-project=4"],
+        "service": {"type": "LoadBalancer", "port": 80},
+        "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "a@b"}},
+        "nodeSelector": {"pool": "system"},
+        "tolerations": [{"key": "system", "operator": "Exists"}],
+    },
+    "bare": {"auth": False, "networkPolicy": False, "podDisruptionBudget": False},
+}
+CASES = [*(f"helm-{name}" for name in VALUES), "kustomize-dev", "kustomize-prod"]
+
+
+def chart(tools: Path, values: Json) -> Json:
+    done = subprocess.run(
+        [str(tools / "python"), "-c", RENDER, str(CHART), json.dumps(values)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.fixture(scope="module")
+def rendered(tools: Path) -> Callable[[str], list[Json]]:
+    @functools.cache
+    def rendered(case: str) -> list[Json]:
+        kind, _, name = case.partition("-")
+        if kind == "helm":
+            made = chart(tools, VALUES[name])
+            assert "error" not in made, made
+            assert made["lint"]["errors"] == []
+            texts = [text for file, text in sorted(made["files"].items()) if file.endswith(".yaml")]
+        else:
+            place = str(ROOT / "deploy" / "kustomize" / "overlays" / name)
+            texts = [
+                subprocess.run([str(tools / "kubectl"), "kustomize", place], capture_output=True, text=True, check=True).stdout
+            ]
+        return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+    return rendered
+
+
+def only(documents: list[Json], kind: str) -> Json:
+    (found,) = [each for each in documents if each["kind"] == kind]
+    return found
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_installed_is_as_written_down(rendered: Callable[[str], list[Json]], case: str) -> None:
+    text = yaml.safe_dump_all(rendered(case), sort_keys=True, width=120)
+    golden = GOLDENS / f"{case}.yaml"
+    if os.environ.get("COPILOT_WRITE_GOLDENS"):
+        golden.parent.mkdir(exist_ok=True)
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("version", VERSIONS)
+def test_it_is_valid_for_old_and_new_kubernetes(rendered: Callable[[str], list[Json]], case: str, version: str) -> None:
+    for each in rendered(case):
+        kubernetes_validate.validate(each, version, strict=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_server_fits_the_restricted_profile(rendered: Callable[[str], list[Json]], case: str) -> None:
+    spec = only(rendered(case), "Deployment")["spec"]["template"]["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
+    assert all({"emptyDir", "persistentVolumeClaim"} & volume.keys() for volume in spec["volumes"])
+    for container in spec["containers"]:
+        context = container["securityContext"]
+        assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
+        assert context["capabilities"] == {"drop": ["ALL"]}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_nothing_is_allowed_beyond_the_namespace_or_the_need(rendered: Callable[[str], list[Json]], case: str) -> None:
+    documents = rendered(case)
+    assert not any(each["kind"].startswith("Cluster") for each in documents)
+    allowed = {
+        f"{resource}: {','.join(rule['verbs'])}" for rule in only(documents, "Role")["rules"] for resource in rule["resources"]
+    }
+    assert allowed == {
+        "pods: create,get,list,watch,patch,delete",
+        "pods/log: get",
+        "secrets: create",
+        "leases: get,create,update",
+    }
+    (subject,) = only(documents, "RoleBinding")["subjects"]
+    assert subject["name"] == only(documents, "ServiceAccount")["metadata"]["name"]
+    assert only(documents, "Deployment")["spec"]["template"]["spec"]["serviceAccountName"] == subject["name"]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_server_knows_every_flag_that_it_is_given(rendered: Callable[[str], list[Json]], case: str) -> None:
+    (container,) = only(rendered(case), "Deployment")["spec"]["template"]["spec"]["containers"]
+    first, *given = container["args"]
+    assert first == "server"
+    with command.make_context("server", [word.replace("$(", "").replace(")", "") for word in given]) as context:
+        assert context.params["executor"] == "kubernetes"
+        assert context.params["auth"] or context.params["insecure_no_auth"]
+
+
+@pytest.mark.parametrize("case", ["helm-default", "helm-production", "kustomize-dev", "kustomize-prod"])
+def test_policies_select_what_is_there(rendered: Callable[[str], list[Json]], case: str) -> None:
+    documents = rendered(case)
+    labels = only(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
+    server, tasks = sorted(
+        (each for each in documents if each["kind"] == "NetworkPolicy"), key=lambda each: "ingress" not in each["spec"]
+    )
+    selectors = [server["spec"]["podSelector"]["matchLabels"], only(documents, "Service")["spec"]["selector"]]
+    selectors += [each["spec"]["selector"]["matchLabels"] for each in documents if each["kind"] == "PodDisruptionBudget"]
+    assert all(selector.items() <= labels.items() for selector in selectors)
+    assert tasks["spec"] == {"podSelector": {"matchLabels": {MANAGED: "true"}}, "policyTypes": ["Ingress"]}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"replicas": 2}, "set database.secret"),
+        ({"replicas": 2, "database": {"secret": "db"}}, "set keys.secret"),
+        ({"stroe": {"uri": "s3://b"}}, "stroe"),
+        ({"store": {"uri": "bucket"}}, "/store/uri"),
+        ({"wrap": "sometimes"}, "/wrap"),
+    ],
+)
+def test_values_that_cannot_work_are_refused_with_their_name(tools: Path, values: Json, sentence: str) -> None:
+    assert sentence in chart(tools, values)["error"]
+
+
+def test_values_and_their_table_are_made_from_the_schema() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "chart_values.py"), "--check"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout
+
+
+def test_both_ways_bring_the_same_dashboard_and_it_asks_only_for_its_namespace() -> None:
+    text = (CHART / "dashboards" / "copilot.json").read_text()
+    assert text == (ROOT / "deploy" / "kustomize" / "overlays" / "prod" / "copilot.json").read_text()
+    for panel in json.loads(text)["panels"]:
+        assert all('namespace="$namespace"' in target["expr"] for target in panel["targets"])
