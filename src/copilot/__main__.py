@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import NoReturn
+
 
 def main() -> int:
-    """The entry point of both executables; returns the exit code."""
+    """Runs the command line; returns the exit code."""
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     # These two run beside the task, in its own time: they load nothing else, and take signals in their own way.
     if command == "exec":
@@ -26,5 +30,24 @@ def main() -> int:
     return run(sys.argv, latch)
 
 
+def entry_point() -> NoReturn:
+    """What the installed executables call: ``main``, then the end of the process."""
+    try:
+        code = main()
+    except SystemExit as error:
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    _leave(code)
+
+
+def _leave(code: int) -> NoReturn:
+    """Ends the process: no wait for threads still inside a library, no word about pipes that nobody reads any more."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(code)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    entry_point()

@@ -91,7 +91,8 @@ def test_credentials_are_nowhere_after_runs_that_succeed_and_runs_that_fail(  # 
     private = http_server.url.replace("://", f"://somebody:{PASSWORD}@") + f"/none?token={TOKEN}"
     bad = run.put("bad.pb", s3_bucket, private)
     assert run(name, "download", "--from-remote", good, "-o", str(tmp_path / "in"), "--to-output-prefix", prefix) == 0
-    places = ["-o", str(tmp_path / "other"), "--to-output-prefix", prefix]
+    # A prefix of its own: a sidecar leaves the reason of a failed init where it is.
+    places = ["-o", str(tmp_path / "other"), "--to-output-prefix", f"{prefix}/failed"]
     assert run(name, "download", "--from-remote", bad, *places) == (11 if name == "copilot" else 137)
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "n").write_text("many")
@@ -108,7 +109,16 @@ def test_credentials_are_nowhere_after_runs_that_succeed_and_runs_that_fail(  # 
         assert run("copilot", *command) == 0
     left = b"".join(
         s3_server.peek(s3_bucket, f"{name}/{given_by}/{file}") or b""
-        for file in ("error.pb", "errors.pb", "outputs.pb", "_manifest.json", "_receipt.json", "partial/n")
+        for file in (
+            "failed/error.pb",
+            "failed/errors.pb",
+            "error.pb",
+            "errors.pb",
+            "outputs.pb",
+            "_manifest.json",
+            "_receipt.json",
+            "partial/n",
+        )
     )
     assert b"ObjectNotFound" in run.everything()
     assert b"BadOutput" in left
