@@ -29,8 +29,8 @@ PACKAGES = Path("/opt/copilot")
 START = """#!{python} -ISB
 import sys
 sys.path.append("{packages}")
-from copilot.__main__ import main
-sys.exit(main())
+from copilot.__main__ import entry_point
+entry_point()
 """
 
 
