@@ -9,7 +9,7 @@ import hashlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from copilot.core.errors import InternalError, Truncated
+from copilot.core.errors import InternalError, LocalIOError, Truncated
 from copilot.core.uri import redact
 from copilot.core.values import FetchSpec, SendSpec
 
@@ -61,7 +61,8 @@ def verify(
 
     Raises:
         InternalError: a receipt that belongs to nothing that was planned, or two for one object.
-        Truncated: something planned has no receipt, or a staged file does not have its receipt's size.
+        Truncated: something planned has no receipt.
+        LocalIOError: a staged file does not have its receipt's size.
     """
     singles = {_single_key(spec): False for spec in specs if not spec.tree}
     if len(singles) != sum(not spec.tree for spec in specs):
@@ -106,7 +107,7 @@ def _check_file(receipt: Receipt, root: Path) -> None:
     except OSError:
         there = False
     if not there:
-        raise Truncated(
+        raise LocalIOError(
             f"{path} does not hold the {receipt.size_bytes} bytes that were written there",
             op="verify",
             subject=str(path),
