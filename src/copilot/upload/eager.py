@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from copilot.core.values import SendSpec
     from copilot.engine.sent import SentFiles
     from copilot.engine.transfer import Transfer
-    from copilot.upload.plan import OutputPlan, OutputTarget
+    from copilot.upload.plan import OutputTarget
     from copilot.upload.walk import PlannedSend
 
 LOOK_EVERY_S: Final = 2.0
@@ -44,11 +44,10 @@ def by_size(sends: Iterable[PlannedSend]) -> list[PlannedSend]:
     return sorted(sends, key=lambda send: (send.entry.is_directory, send.entry.fingerprint.size_bytes))
 
 
-def end_leftovers(plan: OutputPlan, *, transfer: Transfer, log: Log, cancel: CancelToken) -> None:
-    """After the commit: uploads that a killed sidecar began, of files nobody wants any more, are ended. Never fails."""
-    places: dict[str, None] = dict.fromkeys(send.uri for send in plan.sends)
+def end_leftovers(uris: Iterable[str], *, transfer: Transfer, log: Log, cancel: CancelToken) -> None:
+    """At the end: uploads that a killed sidecar or an early upload began and nobody needs are ended. Never fails."""
     try:
-        ended = transfer.abort_leftovers(places, cancel)
+        ended = transfer.abort_leftovers(dict.fromkeys(uris), cancel)
     except CopilotError as error:
         log.event("leftovers.remain", level="warning", reason=error.reason, error=error.message)
         return

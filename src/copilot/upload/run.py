@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from copilot.core.completion import Saw, judge
 from copilot.core.errors import CopilotError, InternalError, LocalError, OutputError, TaskError
-from copilot.core.uri import redact
+from copilot.core.uri import join, redact
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.cancel import Token
 from copilot.engine.crashpoints import reach
@@ -163,12 +163,15 @@ def publish_outputs(
             plan, published = _publish(
                 request, declared, course, transfer=transfer, log=log, cancel=budget, guard=guard, sent=sent
             )
-            end_leftovers(plan, transfer=transfer, log=log, cancel=budget)
+            end_leftovers((send.uri for send in plan.sends), transfer=transfer, log=log, cancel=budget)
     except CopilotError as error:
         _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told, guard=guard)
         leave_receipt(
             request.target, course, transfer=transfer, log=log, cancel=cancel, error=error, beside=request.write_receipt
         )
+        if request.mode is UploadMode.EAGER and isinstance(error, TaskError | OutputError):
+            places = (join(request.target.raw_prefix, variable) for variable in declared)
+            end_leftovers(places, transfer=transfer, log=log, cancel=cancel)
         raise
     if request.write_receipt:
         leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel)
