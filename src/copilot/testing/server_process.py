@@ -7,8 +7,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +26,8 @@ class ServerProcess:
         port: 0 before the first start; the same one after every other.
         process: the process.
         url: where it answers.
+        flags: further flags.
+        environ: further variables of its environment.
     """
 
     data: Path
@@ -33,14 +35,16 @@ class ServerProcess:
     port: int = 0
     process: subprocess.Popen[bytes] | None = None
     url: str = ""
+    flags: tuple[str, ...] = ()
+    environ: Mapping[str, str] = field(default_factory=dict)
 
     def start(self) -> None:
         """Starts it, and waits until it listens."""
         log = self.data / "server.log"
         command = [str(PROGRAMS / "copilot"), "server", "--data", str(self.data), "--database", self.database]
-        env = {**os.environ, "PYTHONWARNINGS": "error"}
+        env = {**os.environ, "PYTHONWARNINGS": "error", **self.environ}
         with log.open("w") as stderr:
-            self.process = subprocess.Popen([*command, "--port", str(self.port)], stderr=stderr, env=env)
+            self.process = subprocess.Popen([*command, "--port", str(self.port), *self.flags], stderr=stderr, env=env)
         until(lambda: "listening on" in log.read_text() or self.process_ended(), "the server listens")
         line = next((line for line in log.read_text().splitlines() if "listening on" in line), "")
         assert line, log.read_text()
