@@ -3,6 +3,7 @@
 Usage: python benchmarks/control_plane.py [--serial 30] [--parallel 100] [--postgresql] [--json FILE]
 
 Times are seconds. ``create_to_start``: CreateRun sent → main started. ``end_to_known``: main ended → the client has it.
+``exit_to_known``: the last act of a main that leaves an output → the client has it, through the sidecar and the store.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from copilot.control_plane.client import ControlPlaneClient, container_task
-from copilot.core.idl import LiteralMap
+from copilot.core.idl import LiteralMap, LiteralType, SimpleType
 from copilot.testing.server_process import ServerProcess
 from copilot.testing.servers.postgresql import postgres_server
+
+NUMBER = {"m": LiteralType(simple=SimpleType.INTEGER)}
 
 
 def one(url: str) -> tuple[float, float, float]:
@@ -32,6 +35,17 @@ def one(url: str) -> tuple[float, float, float]:
     ended = client.wait_times(name)
     known = time.time()
     return answered - asked, ended["started"] - asked, known - ended["ended"]
+
+
+def with_output(url: str, end: Path) -> float:
+    """A run whose output a sidecar publishes; main itself notes when it ended."""
+    client = ControlPlaneClient(url, project="flytesnacks", domain="development")
+    script = f"echo 42 >/var/outputs/m; date +%s.%N >{end}"
+    spec = container_task("leaves", "none", ["/bin/sh", "-c", script], inputs={}, outputs=NUMBER)
+    ended = client.wait(client.submit(spec, LiteralMap()))
+    known = time.time()
+    assert ended["phase"] == "SUCCEEDED", ended
+    return known - float(end.read_text())
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -75,6 +89,8 @@ def main() -> None:
             server.start()
             one(server.url)
             found["serial"] = measure(server, given.serial, 1)
+            late = [with_output(server.url, data / "end") for _ in range(given.serial)]
+            found["with_output"] = {"runs": given.serial, "in_flight": 1, "exit_to_known": summary(late)}
             found["parallel"] = measure(server, given.parallel, min(given.parallel, 100))
             server.stop()
     text = json.dumps(found, indent=2)

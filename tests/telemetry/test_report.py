@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from copilot.core import idl
 from copilot.telemetry.report import Reporter
 from copilot.testing.recording import RecordingLog
 
@@ -122,3 +127,34 @@ def test_a_server_that_never_answers_holds_up_neither_the_work_nor_its_end(silen
 
     assert timed(work) < 0.5
     assert timed(lambda: reporter.close(0.2)) < 2
+
+
+def init(home: Path, url: str, *, source: str = "inputs.pb") -> subprocess.CompletedProcess[str]:
+    """``copilot init`` as a pod runs it, of one input."""
+    literals = idl.LiteralMap()
+    literals.literals["n"].scalar.primitive.integer = 41
+    (home / "inputs.pb").write_bytes(literals.SerializeToString())
+    flags = ["--from-remote", str(home / source), "--to-local-dir", str(home / "in"), "--to-output-prefix", str(home / "out")]
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("COPILOT_")}
+    told = {"COPILOT_REPORT_URL": url, "COPILOT_REPORT_TOKEN": "t0ken", "COPILOT_TERMINATION_LOG": str(home / "told")}
+    command = [str(Path(sys.executable).with_name("copilot")), "init", *flags]
+    return subprocess.run(command, env={**environ, **told}, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_init_tells_of_its_steps_and_never_of_its_token(listener: Listener, tmp_path: Path) -> None:
+    ended = init(tmp_path, listener.url)
+    assert ended.returncode == 0, ended.stderr
+    assert [body["step"] for _, body in listener.heard] == ["StagingInputs", "InputsStaged"]
+    assert "t0ken" not in ended.stderr + ended.stdout
+
+
+def test_init_that_fails_tells_why_in_the_words_of_its_termination_message(listener: Listener, tmp_path: Path) -> None:
+    ended = init(tmp_path, listener.url, source="nowhere.pb")
+    assert ended.returncode == 11, ended.stderr
+    _, body = listener.heard[-1]
+    assert body == {"step": "InputsNotStaged", "message": (tmp_path / "told").read_text()}
+
+
+def test_init_does_its_work_although_nobody_hears_of_it(silent: str, tmp_path: Path) -> None:
+    assert init(tmp_path, silent).returncode == 0
+    assert (tmp_path / "in" / "n").read_text() == "41"

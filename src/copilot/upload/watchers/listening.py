@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,9 @@ def listening(directory: Path, names: Collection[str], woken: threading.Event, l
     if directory.is_dir():
         from watchdog.events import FileSystemEvent, FileSystemEventHandler  # noqa: PLC0415 — paid for by who watches
         from watchdog.observers import Observer  # noqa: PLC0415 — as above
+
+        # What it says while it is taken down would stand on stderr between our own lines.
+        logging.getLogger("watchdog").addHandler(logging.NullHandler())
 
         class Waker(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
