@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from copilot import __version__
 
 ROOT = Path(__file__).parents[2]
 BASE = "localhost/copilot-test-base:bookworm"
@@ -58,9 +62,12 @@ def podman(tmp_path_factory: pytest.TempPathFactory) -> Podman:
     return Podman(tmp_path_factory.mktemp("podman"))
 
 
+Build = Callable[[str], None]
+
+
 @pytest.fixture(scope="session")
-def copilot_image(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The data plane's image, built anew from this tree."""
+def build(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> Build:
+    """Builds an image anew from this tree, once."""
     if not podman.has(BASE):
         tree = tmp_path_factory.mktemp("base") / "root"
         subprocess.run(
@@ -70,17 +77,20 @@ def copilot_image(podman: Podman, tmp_path_factory: pytest.TempPathFactory) -> s
             timeout=600,
         )
         podman.import_tree(tree, BASE)
-    built = subprocess.run(
-        [str(ROOT / "scripts" / "image"), "copilot"],
-        env=podman.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=900,
-    )
-    assert built.returncode == 0, built.stderr
-    from copilot import __version__  # noqa: PLC0415 - as built
 
+    @functools.cache
+    def build(target: str) -> None:
+        command = [str(ROOT / "scripts" / "image"), target]
+        done = subprocess.run(command, env=podman.environ, capture_output=True, text=True, check=False, timeout=900)
+        assert done.returncode == 0, done.stderr
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def copilot_image(build: Build) -> str:
+    """The data plane's image."""
+    build("copilot")
     return f"localhost/copilot:{__version__}"
 
 
