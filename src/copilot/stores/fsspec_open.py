@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import warnings
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from copilot.core.errors import BadConfig, BadFlag
@@ -13,6 +14,9 @@ from copilot.stores.settings import AzureSettings, FsspecSettings, GcsSettings, 
 
 if TYPE_CHECKING:
     from copilot.core.uri import Uri
+
+
+_CLOUDS: Final = {"s3": "s3fs:S3FileSystem", "gcs": "gcsfs:GCSFileSystem", "abfs": "adlfs:AzureBlobFileSystem"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +36,6 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
         BadConfig: it does not take the options.
         ImportError: the package for the scheme is not installed.
     """
-    import fsspec  # noqa: PLC0415 - an extra
     from fsspec.registry import available_protocols  # noqa: PLC0415
 
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
@@ -57,7 +60,7 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
     try:
         with warnings.catch_warnings():  # gcsfs warns of what nobody here does: making buckets
             warnings.simplefilter("ignore", UserWarning)
-            fs = fsspec.filesystem(protocol, **options, **more)
+            fs = _class_of(protocol)(**options, **more)
         fs.retries = 1  # s3fs's and gcsfs's own: the engine retries
     except (TypeError, ValueError) as error:
         raise BadConfig(
@@ -66,6 +69,16 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
     container = uri.authority.partition("@")[0] if isinstance(settings, AzureSettings) else uri.authority
     root = _root_of(fs, uri, container, settings)
     return Opened(fs, root, creates=isinstance(settings, S3Settings | GcsSettings))
+
+
+def _class_of(protocol: str) -> Any:  # noqa: ANN401 - an extra's class
+    """The clouds' own classes by name: what fsspec finds for ``s3`` is whatever the last library in this process registered."""
+    if protocol in _CLOUDS:
+        module, _, name = _CLOUDS[protocol].partition(":")
+        return getattr(importlib.import_module(module), name)
+    from fsspec import get_filesystem_class  # noqa: PLC0415 - an extra
+
+    return get_filesystem_class(protocol)
 
 
 def _root_of(fs: Any, uri: Uri, container: str, settings: SchemeSettings) -> str:  # noqa: ANN401 - an extra's class
