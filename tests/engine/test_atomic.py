@@ -123,5 +123,5 @@ def test_a_staged_file_that_is_not_as_its_receipt_says_is_noticed(tmp_path: Path
     (tmp_path / "one").write_text("abc")
     assert verify(SPECS, [ONE], root=tmp_path).objects == 1
     (tmp_path / "one").write_text("ab")
-    with pytest.raises(Truncated, match="3 bytes"):
+    with pytest.raises(LocalIOError, match="3 bytes"):
         verify(SPECS, [ONE], root=tmp_path)

@@ -18,7 +18,7 @@ from copilot.cli.values import message_of, seconds_of
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED, sidecar_code
-from copilot.core.errors import BadFlag, CopilotError, ReadOnlyPath
+from copilot.core.errors import BadFlag, CopilotError, OutputError, ReadOnlyPath, TaskError
 from copilot.engine.cancel import Token
 from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_outputs
 from copilot.upload.run import OutputRequest, publish_outputs
@@ -89,8 +89,11 @@ def run(session: Session, parsed: Parsed) -> int:
             return _publish(session, parsed, interface, keeping)
         except CopilotError as error:
             # The reason goes first: giving secrets back may take a while, and we may not have one.
-            tell(session, error, parsed.last("to-output-prefix"))
-            raise
+            said = tellable(error, keeping)
+            tell(session, said, parsed.last("to-output-prefix"))
+            if said is error:
+                raise
+            raise said from None  # not even as its cause
 
 
 def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, keeping: Keeping | None) -> int:
@@ -114,7 +117,7 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         log=session.log,
         cancel=cancel,
         start=start,
-        told=lambda error: tell(session, error, request.target.output_prefix),
+        told=lambda error: tell(session, tellable(error, keeping), request.target.output_prefix),
         guard=None if keeping is None else keeping.guard(request.directory),
         mask=session.redactor.mask,
     )
@@ -140,6 +143,14 @@ def _declare(parsed: Parsed) -> Callable[[Path], idl.TypedInterface] | None:
     from copilot.cli.task_outputs import declare_outputs  # noqa: PLC0415 - only such a command line pays for it
 
     return lambda directory: declare_outputs(names, directory)
+
+
+def tellable(error: CopilotError, keeping: Keeping | None) -> CopilotError:
+    """``error``, once every secret it may quote is known to the mask; without the task's words where one cannot be known."""
+    if keeping is None or keeping.custody.know() or not isinstance(error, TaskError | OutputError):
+        return error
+    withheld = "what it said is withheld, because its secrets could not be read and so not be masked"
+    return type(error)(f"The task failed; {withheld}", op=error.op, hint="The sidecar's log says why.")
 
 
 def tell(session: Session, error: CopilotError, prefix: str) -> None:

@@ -74,6 +74,20 @@ class Custody:
         """Waits for the hand-over, and keeps what is in it fresh, on a thread of its own."""
         self._thread.start()
 
+    def know(self) -> bool:
+        """Takes what was handed over, so that every value of it is masked from here on; False where it cannot be read.
+
+        Call it before anything that the task wrote is told: a task may end before our thread looked for the first time.
+        """
+        try:
+            self._take()
+        except Interrupted:
+            raise
+        except CopilotError as error:
+            self._log.event("secrets.not_known", level="error", reason=error.reason, error=error.sentence())
+            return False
+        return True
+
     def guard(self, roots: Sequence[Path], policy: str, cancel: CancelToken) -> list[Finding]:
         """Looks for every value ever known in ``roots``. Files that were clean and have not changed are not read again.
 

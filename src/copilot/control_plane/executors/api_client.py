@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from copilot.core.errors import PodApiUnavailable, PodError, PodExists, PodNotFound, PodRefused
+from copilot.core.errors import PodApiUnavailable, PodConflict, PodError, PodExists, PodListExpired, PodNotFound, PodRefused
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -22,18 +22,6 @@ STREAM_READ_S: Final = 90.0  # a watch has a bookmark every minute
 CONNECTIONS: Final = 32
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
-
-
-class Gone(PodError):
-    """410: the version asked for is too old; list again."""
-
-    reason = "PodListExpired"
-
-
-class PodConflict(PodApiUnavailable):
-    """409 on a change: somebody else was faster; read and try again."""
-
-    reason = "PodConflict"
 
 
 class LineStream:
@@ -104,7 +92,7 @@ class ApiClient:
         """One request and its object.
 
         Raises:
-            PodNotFound, PodExists, PodRefused, PodConflict, PodApiUnavailable, Gone: by the status code.
+            PodNotFound, PodExists, PodRefused, PodConflict, PodApiUnavailable, PodListExpired: by the status code.
         """
         response = self._send(method, path, query, body, content_type, read_s=READ_S, stream=False)
         found: dict[str, Any] = json.loads(response.data or b"{}")
@@ -161,7 +149,7 @@ def _error(response: urllib3.BaseHTTPResponse, method: str, path: str) -> PodErr
     except (ValueError, AttributeError):
         said, reason = "", ""
     message, op, subject = said or f"the Kubernetes API answered {response.status}", method.lower(), path
-    kinds: dict[int, type[PodError]] = {404: PodNotFound, 410: Gone}
+    kinds: dict[int, type[PodError]] = {404: PodNotFound, 410: PodListExpired}
     hints = {
         401: "The credentials for the cluster are missing, wrong or expired.",
         403: "Grant this server's service account the right, or lift the quota.",

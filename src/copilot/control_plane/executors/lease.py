@@ -10,8 +10,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from copilot.control_plane.executors.api_client import ApiClient, PodConflict
-from copilot.core.errors import PodExists, PodNotFound
+from copilot.control_plane.executors.api_client import ApiClient
+from copilot.core.errors import PodConflict, PodExists, PodNotFound
 
 if TYPE_CHECKING:
     from copilot.control_plane.executors.cluster import Cluster

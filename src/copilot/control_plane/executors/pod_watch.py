@@ -8,10 +8,10 @@ import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
-from copilot.control_plane.executors.api_client import ApiClient, Gone, LineStream
-from copilot.core.errors import CopilotError, PodApiUnavailable
+from copilot.core.errors import CopilotError, PodApiUnavailable, PodListExpired
 
 if TYPE_CHECKING:
+    from copilot.control_plane.executors.api_client import ApiClient, LineStream
     from copilot.core.ports import CancelToken, Clock, Log
 
 PAGE: Final = 500
@@ -61,7 +61,7 @@ class PodWatch:
                 for event in self._follow(cancel):
                     wait_s = FIRST_WAIT_S
                     yield event
-            except Gone:
+            except PodListExpired:
                 self._log.event("pods.watch.expired", level="info", path=self._path)
                 self._version = ""
             except CopilotError as error:
@@ -105,7 +105,7 @@ class PodWatch:
             match event["type"]:
                 case "ERROR":
                     if pod.get("code") == 410:  # noqa: PLR2004  HTTP: gone
-                        raise Gone(str(pod.get("message")), op="watch", subject=self._path)
+                        raise PodListExpired(str(pod.get("message")), op="watch", subject=self._path)
                     raise PodApiUnavailable(str(pod.get("message")), op="watch", subject=self._path)
                 case "BOOKMARK":
                     self._version = pod["metadata"]["resourceVersion"]

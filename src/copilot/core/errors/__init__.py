@@ -21,7 +21,7 @@
     │   ├── SecretKeyMissing  SecretNotText  SecretTooLarge  NotTmpfs  SecretPathTaken  BadSecretTemplate  SecretLeaked
     │   └── (transient) SecretUnreachable  SecretThrottled  SecretFault  SecretCorrupt
     ├── PodError                   the executor, or the Kubernetes API, about a pod
-    │   ├── PodNotFound  PodExists  PodRefused  (transient) PodApiUnavailable
+    │   ├── PodNotFound  PodExists  PodRefused  PodListExpired  (transient) PodApiUnavailable  PodConflict
     ├── TaskError                  the task itself ended badly
     │   ├── TaskFailed  TaskOutOfMemory  TaskDeadline  TaskEvicted  TaskPreempted  TaskDeleted  CompletionUnproven
     ├── Interrupted                we were told to stop, or time ran out
@@ -36,7 +36,15 @@ from copilot.core.errors.base import CopilotError, ExitCode, InternalError, Kind
 from copilot.core.errors.inputs import BadInputs, InputError, UnknownLiteral, UnsafePath
 from copilot.core.errors.local import DiskFull, LocalError, LocalIOError, NotEnoughSpace, ReadOnlyPath
 from copilot.core.errors.outputs import BadOutput, MissingOutput, OutputError, ReservedName, UnreadableOutput
-from copilot.core.errors.pods import PodApiUnavailable, PodError, PodExists, PodNotFound, PodRefused
+from copilot.core.errors.pods import (
+    PodApiUnavailable,
+    PodConflict,
+    PodError,
+    PodExists,
+    PodListExpired,
+    PodNotFound,
+    PodRefused,
+)
 from copilot.core.errors.secrets import (
     BadSecretRef,
     BadSecretTemplate,
@@ -124,8 +132,10 @@ __all__ = [
     "ObjectNotFound",
     "OutputError",
     "PodApiUnavailable",
+    "PodConflict",
     "PodError",
     "PodExists",
+    "PodListExpired",
     "PodNotFound",
     "PodRefused",
     "ReadOnlyPath",

@@ -36,3 +36,15 @@ class PodApiUnavailable(PodError):
 
     reason = "PodApiUnavailable"
     transient = True
+
+
+class PodConflict(PodApiUnavailable):
+    """Somebody else changed it first (409): read it and try again."""
+
+    reason = "PodConflict"
+
+
+class PodListExpired(PodError):
+    """The version asked for is too old (410): list again."""
+
+    reason = "PodListExpired"
