@@ -119,6 +119,15 @@ class Database:
 
     def read_now(self, work: Callable[[Session], T]) -> T:
         """As ``read``, blocking."""
+        try:
+            return self._read_once(work)
+        except DatabaseUnavailable as error:
+            # A connection that was cut under us is no outage yet: reading again changes nothing, and the pool has others.
+            if not (isinstance(error.__cause__, DBAPIError) and error.__cause__.connection_invalidated):
+                raise
+        return self._read_once(work)
+
+    def _read_once(self, work: Callable[[Session], T]) -> T:
         with _told(), Session(self._reading, expire_on_commit=False) as session:
             return work(session)
 
