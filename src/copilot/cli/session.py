@@ -95,6 +95,8 @@ class Session:
         self.latch = latch
         self.command = command
         self.clock = SystemClock()
+        self.patience_s: float | None = None
+        """How long a store that fails is tried again, in seconds, if not as usual; set it before ``transfer`` is used."""
         self.redactor = Redactor()
         for secret in config.secret_values(configuration):
             self.redactor.register(secret)
@@ -173,6 +175,9 @@ class Session:
             limits = replace(limits, memory_bytes=self.configuration.memory_bytes)
         if self.configuration.part_bytes is not None:
             limits = replace(limits, part_bytes=self.configuration.part_bytes)
+        if self.patience_s is not None:
+            retry = replace(limits.retry, deadline_s=self.patience_s, first_contact_s=self.patience_s)
+            limits = replace(limits, retry=retry)
         return Transfer(self.stores, limits=limits, clock=self.clock, log=self.log, progress=self.progress)
 
     def token(self, *, timeout_s: float | None = None, budget: str = "the time given for this") -> Token:

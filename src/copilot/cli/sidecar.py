@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import CompletionWatcher
 
 _ONE_HOUR: Final = "1h0m0s"
+_A_DAY_S: Final = 86_400.0
 
 
 class Stop:
@@ -106,6 +107,8 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
             await_completion(watchers, clock=session.clock, log=session.log, cancel=cancel)
         return 0
     request = _request(session, parsed, interface)
+    # What the task left is nowhere else: a store that is away is waited for as long as there is time at all.
+    session.patience_s = request.timeout_s or _A_DAY_S
     start, watchers = _watchers(session, parsed, request.directory)
     session.reporter.say("SidecarReady")
     warm_up(session.stores, request.target.outputs_uri, log=session.log)
