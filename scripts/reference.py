@@ -12,8 +12,9 @@ from pathlib import Path
 
 import click
 
-from copilot.cli import flags, people
-from copilot.cli.reasons import EXIT_CODES, reasons
+from copilot.cli import people
+from copilot.cli.arguments import flags
+from copilot.cli.explaining.reasons import EXIT_CODES, reasons
 from copilot.core.completion import table_lines
 from copilot.core.podfiles import PROTOCOL
 

@@ -57,7 +57,11 @@ def test_help_loads_no_command(tmp_path: Path) -> None:
     )
     loaded = {line.split("|")[2].strip() for line in ended.stderr.splitlines() if line.startswith("import time:")}
     assert "copilot.cli.people" in loaded
-    assert not [name for name in loaded if name.startswith(("copilot.cli.run", "copilot.cli.show", "flyteidl2", "obstore"))]
+    assert not [
+        name
+        for name in loaded
+        if name.startswith(("copilot.cli.staging.run", "copilot.cli.staging.show", "flyteidl2", "obstore"))
+    ]
 
 
 def test_the_sidecar_is_armed_before_anything_else_is_imported(tmp_path: Path) -> None:

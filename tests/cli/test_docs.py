@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from copilot.cli.reasons import EXIT_CODES, reasons
+from copilot.cli.explaining.reasons import EXIT_CODES, reasons
 from copilot.core.podfiles import PROTOCOL
 
 ROOT = Path(__file__).parents[2]

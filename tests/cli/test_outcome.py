@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from copilot.cli import outcome
-from copilot.cli.reasons import CURES, EXIT_CODES, error_classes, reasons
+from copilot.cli.explaining.reasons import CURES, EXIT_CODES, error_classes, reasons
 from copilot.cli.session import Session
 from copilot.config import Configuration, LogSettings
 from copilot.core import idl

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot.cli import flags
-from copilot.cli.pflag import Flag, Table, command_index, parse
+from copilot.cli.arguments import flags
+from copilot.cli.arguments.pflag import Flag, Table, command_index, parse
 
 TABLE = Table(
     [

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from copilot.cli.task_types import literal_of, parse_type, value_of
-from copilot.cli.template import render
+from copilot.cli.staging.task_types import literal_of, parse_type, value_of
+from copilot.cli.staging.template import render
 from copilot.core import idl
 from copilot.core.errors import BadFlag
 

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from copilot.control_plane.errors import InvalidRequest
 from copilot.control_plane.layout import upload_uri
+from copilot.control_plane.lifecycle.observe import look, main_name
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.control_plane.logs import Lines, line_of
-from copilot.control_plane.observe import look, main_name
-from copilot.control_plane.phases import Phase
 
 MAIN = {
     "metadata": {"annotations": {"copilot.dev/main-container": "task"}},

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.control_plane.errors import IllegalTransition
-from copilot.control_plane.phases import ACTION, ATTEMPT, LIVE, TERMINAL, Phase, check, steps
+from copilot.control_plane.lifecycle.phases import ACTION, ATTEMPT, LIVE, TERMINAL, Phase, check, steps
 
 PHASES = st.sampled_from(list(Phase))
 TABLES = st.sampled_from([ACTION, ATTEMPT])

@@ -15,7 +15,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from copilot.cli.server import command
+from copilot.cli.platform.server import command
 from copilot.control_plane.pods.labels import MANAGED
 
 Json = Any

@@ -16,7 +16,8 @@ import traceback
 import obstore  # noqa: F401 - so that forks need not
 import urllib3  # noqa: F401 - as above
 
-from copilot.cli import download, entry, sidecar  # noqa: F401 - as above
+from copilot.cli import entry  # noqa: F401 - as above
+from copilot.cli.pods import download, sidecar  # noqa: F401 - as above
 from copilot.engine import ranged, resumable, transfer  # noqa: F401 - as above
 from copilot.stores import http, registry, s3  # noqa: F401 - as above
 

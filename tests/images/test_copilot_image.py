@@ -17,8 +17,8 @@ import pytest
 import yaml
 
 from copilot.control_plane.pods import PodSettings
+from copilot.control_plane.pods.manifests import wrap_documents
 from copilot.control_plane.pods.wrapping import WrapRequest
-from copilot.control_plane.wrap import wrap_documents
 from copilot.core import idl
 
 if TYPE_CHECKING:

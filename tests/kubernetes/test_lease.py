@@ -10,7 +10,7 @@ import pytest
 
 from copilot.control_plane.executors.cluster import Cluster
 from copilot.control_plane.executors.lease import LeaseLock
-from copilot.control_plane.leader import Leadership
+from copilot.control_plane.lifecycle.leader import Leadership
 from copilot.core.errors import PodApiUnavailable
 from copilot.engine.clock import SystemClock
 from copilot.testing.clock import FakeClock

@@ -15,8 +15,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from copilot.control_plane.pods.manifests import wrap_documents
 from copilot.control_plane.pods.wrapping import WrapRequest
-from copilot.control_plane.wrap import wrap_documents
 from copilot.core.errors import PodRefused
 
 Json = Any

@@ -12,8 +12,8 @@ import yaml
 
 from copilot.control_plane.executors.process import ProcessExecutor
 from copilot.control_plane.pods import PodSettings
+from copilot.control_plane.pods.manifests import wrap_documents
 from copilot.control_plane.pods.wrapping import WrapRequest
-from copilot.control_plane.wrap import wrap_documents
 from copilot.core import idl
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock

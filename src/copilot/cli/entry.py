@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Final
 
-from copilot.cli import flags
-from copilot.cli.pflag import command_index
+from copilot.cli.arguments import flags
+from copilot.cli.arguments.pflag import command_index
 
 if TYPE_CHECKING:
     from copilot.cli.session import Latch
@@ -54,7 +54,7 @@ def _run(argv: list[str], latch: Latch, environ: Mapping[str, str]) -> int:
             arguments, index, dry_run = following, inner, True
     command = arguments[index] if index >= 0 else ""
     if command in flags.POD_COMMANDS and not _wants_help(arguments):
-        from copilot.cli import pod  # noqa: PLC0415 - each personality loads only its own
+        from copilot.cli.pods import commands as pod  # noqa: PLC0415 - each personality loads only its own
 
         del arguments[index]
         return pod.run(command, arguments + ["--dry-run"] * dry_run, latch, environ, drop_in=drop_in)

@@ -12,45 +12,45 @@ import click
 from click.shell_completion import CompletionItem
 
 from copilot import __version__
-from copilot.cli import flags
+from copilot.cli.arguments import flags
 from copilot.cli.session import Session, open_session
 from copilot.config import Configuration
 from copilot.config.nearest import did_you_mean
 from copilot.core.errors import BadFlag, CopilotError, UsageError
 
 if TYPE_CHECKING:
-    from copilot.cli.pflag import Flag
+    from copilot.cli.arguments.pflag import Flag
     from copilot.cli.session import Latch
 
 #: Every command: where it is, and its line in the list. A module has a ``command`` of click.
 COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
-    "abort": ("copilot.cli.abort:command", "Abort a run on a server."),
+    "abort": ("copilot.cli.remote.abort:command", "Abort a run on a server."),
     "completion": ("copilot.cli.completion:command", "Print the completion script of a shell."),
     "config": ("copilot.cli.config_show:command", "Print the effective configuration, without secrets."),
-    "describe": ("copilot.cli.describe:command", "Say everything of a run on a server."),
-    "doctor": ("copilot.cli.doctor:command", "Check a server, and say what to mend."),
-    "download": ("copilot.cli.pod_help:download", "Stage inputs, with the reference's own flags."),
+    "describe": ("copilot.cli.remote.describe:command", "Say everything of a run on a server."),
+    "doctor": ("copilot.cli.remote.doctor:command", "Check a server, and say what to mend."),
+    "download": ("copilot.cli.pods.help:download", "Stage inputs, with the reference's own flags."),
     "exec": ("copilot.cli.light:exec_command", "Run a task's command, and tell the sidecar how it ended."),
-    "explain": ("copilot.cli.explain:command", "Say what became of a run, or what a reason code means."),
-    "init": ("copilot.cli.pod_help:init", "Stage typed inputs into a directory."),
-    "install": ("copilot.cli.install:command", "Copy copilot exec where any image can run it."),
-    "logs": ("copilot.cli.logs:command", "Print a run's log."),
-    "outputs": ("copilot.cli.outputs:command", "Print a run's outputs."),
-    "plan": ("copilot.cli.pod_help:plan", "Print what init, download or sidecar would do."),
+    "explain": ("copilot.cli.explaining.explain:command", "Say what became of a run, or what a reason code means."),
+    "init": ("copilot.cli.pods.help:init", "Stage typed inputs into a directory."),
+    "install": ("copilot.cli.platform.install:command", "Copy copilot exec where any image can run it."),
+    "logs": ("copilot.cli.remote.logs:command", "Print a run's log."),
+    "outputs": ("copilot.cli.remote.outputs:command", "Print a run's outputs."),
+    "plan": ("copilot.cli.pods.help:plan", "Print what init, download or sidecar would do."),
     "probe": ("copilot.cli.light:probe_command", "Ask whether the sidecar handles SIGTERM yet."),
-    "projects": ("copilot.cli.projects:command", "List a server's projects, or make one."),
-    "run": ("copilot.cli.run:command", "Stage inputs, run a command, publish its outputs."),
-    "runs": ("copilot.cli.runs:command", "List a server's runs."),
+    "projects": ("copilot.cli.remote.projects:command", "List a server's projects, or make one."),
+    "run": ("copilot.cli.staging.run:command", "Stage inputs, run a command, publish its outputs."),
+    "runs": ("copilot.cli.remote.runs:command", "List a server's runs."),
     "secrets": ("copilot.cli.secrets:command", "Read secrets, render them, or run a command with them."),
-    "server": ("copilot.cli.server:command", "Run a control plane for Flyte's SDK and command line."),
-    "show": ("copilot.cli.show:command", "Print inputs.pb, outputs.pb or an error document."),
-    "sidecar": ("copilot.cli.pod_help:sidecar", "Publish a task's outputs once it has ended."),
-    "stores": ("copilot.cli.stores:command", "List the schemes of URIs and whether each can be opened."),
-    "submit": ("copilot.cli.submit:command", "Submit a container task to a server."),
-    "tokens": ("copilot.cli.tokens:command", "Make, list and revoke a server's bearer tokens."),
+    "server": ("copilot.cli.platform.server:command", "Run a control plane for Flyte's SDK and command line."),
+    "show": ("copilot.cli.staging.show:command", "Print inputs.pb, outputs.pb or an error document."),
+    "sidecar": ("copilot.cli.pods.help:sidecar", "Publish a task's outputs once it has ended."),
+    "stores": ("copilot.cli.staging.stores:command", "List the schemes of URIs and whether each can be opened."),
+    "submit": ("copilot.cli.remote.submit:command", "Submit a container task to a server."),
+    "tokens": ("copilot.cli.platform.tokens:command", "Make, list and revoke a server's bearer tokens."),
     "version": ("copilot.cli.version:command", "Print the version."),
-    "wait": ("copilot.cli.wait:command", "Wait for a run's end; the exit code is the run's."),
-    "wrap": ("copilot.cli.wrap:command", "Add Copilot to anybody's Kubernetes manifest."),
+    "wait": ("copilot.cli.remote.wait:command", "Wait for a run's end; the exit code is the run's."),
+    "wrap": ("copilot.cli.platform.wrap:command", "Add Copilot to anybody's Kubernetes manifest."),
 }
 
 

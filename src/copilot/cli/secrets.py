@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from copilot.cli.child import run_child
 from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.staging.child import run_child
 from copilot.core.errors import BadFlag, CopilotError, ExitCode, UsageError
 from copilot.core.secret_refs import format_ref, is_ref, parse_ref
 from copilot.engine.atomic import local_errors

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from copilot import config
-from copilot.cli.flags import POD_COMMANDS
+from copilot.cli.arguments.flags import POD_COMMANDS
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog

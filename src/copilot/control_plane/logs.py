@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final
 from flyteidl2.logs.dataplane.payload_pb2 import LogLine, LogLineOriginator
 
 from copilot.control_plane.errors import NoSuchResource
-from copilot.control_plane.observe import main_name, main_status
+from copilot.control_plane.lifecycle.observe import main_name, main_status
 from copilot.core.errors import PodNotFound
 
 if TYPE_CHECKING:
+    from copilot.control_plane.lifecycle.records import AttemptRecord
     from copilot.control_plane.office import Office
-    from copilot.control_plane.records import AttemptRecord
 
 _MAX_LINES: Final = 500
 _MAX_LINE_BYTES: Final = 256 * 1024

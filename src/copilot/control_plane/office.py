@@ -11,17 +11,17 @@ from google.protobuf.message import DecodeError
 
 from copilot.control_plane import layout
 from copilot.control_plane.errors import NoSuchResource
-from copilot.control_plane.work import AttemptWork, PodMaker
+from copilot.control_plane.lifecycle.work import AttemptWork, PodMaker
 from copilot.core.errors import BadInputs, ObjectNotFound
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from copilot.control_plane.db.database import Database
-    from copilot.control_plane.executor import Executor
+    from copilot.control_plane.executors.bridge import Executor
     from copilot.control_plane.hub import Hub
+    from copilot.control_plane.lifecycle.records import AttemptRecord
     from copilot.control_plane.objects import Objects
-    from copilot.control_plane.records import AttemptRecord
     from copilot.control_plane.settings import ServerSettings
     from copilot.control_plane.signing import UrlSigner
     from copilot.control_plane.vault import Vault

@@ -14,8 +14,8 @@ from copilot.control_plane import layout
 from copilot.control_plane.db.models import Action, Event, Project, Run, RunLabel, TaskSpecBlob
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists
 from copilot.control_plane.hub import QUEUE
-from copilot.control_plane.moves import ROOT, told
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.moves import ROOT, told
+from copilot.control_plane.lifecycle.phases import Phase
 
 if TYPE_CHECKING:
     from flyteidl2.common.identifier_pb2 import RunIdentifier

@@ -12,16 +12,16 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
-from copilot.control_plane.app import Application
+from copilot.control_plane.api.app import Application
 from copilot.control_plane.db.database import Database
 from copilot.control_plane.db.listener import Listener
 from copilot.control_plane.db.models import Project
-from copilot.control_plane.executor import Executor
+from copilot.control_plane.executors.bridge import Executor
 from copilot.control_plane.hub import Hub
-from copilot.control_plane.leader import Leadership
+from copilot.control_plane.lifecycle.leader import Leadership
+from copilot.control_plane.lifecycle.scheduler import Scheduler
 from copilot.control_plane.objects import Objects
 from copilot.control_plane.office import Office
-from copilot.control_plane.scheduler import Scheduler
 from copilot.control_plane.signing import UrlSigner
 from copilot.control_plane.tokens import Authenticator, first_token
 from copilot.control_plane.vault import Vault, embedded_keys, keys_of
@@ -29,10 +29,10 @@ from copilot.core.errors import BadFlag, LocalIOError
 
 if TYPE_CHECKING:
     from copilot.control_plane.db.database import Unit
-    from copilot.control_plane.leader import Lease
+    from copilot.control_plane.lifecycle.leader import Lease
+    from copilot.control_plane.lifecycle.work import PodMaker
     from copilot.control_plane.office import Presign
     from copilot.control_plane.settings import ServerSettings
-    from copilot.control_plane.work import PodMaker
     from copilot.core.ports import Clock, Log, PodApi, Stores
 
 ADMIN_TOKEN: Final = "admin.token"  # noqa: S105 - a file's name

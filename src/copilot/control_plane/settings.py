@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from copilot.control_plane.moves import Budgets
+from copilot.control_plane.lifecycle.moves import Budgets
 
 
 @dataclass(frozen=True, slots=True)

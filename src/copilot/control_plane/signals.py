@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING
 
 from flyteidl2.core.literals_pb2 import Literal
 
-from copilot.control_plane import moves, runs
+from copilot.control_plane import runs
 from copilot.control_plane.errors import Conflict, InvalidRequest
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle import moves
+from copilot.control_plane.lifecycle.phases import Phase
 
 if TYPE_CHECKING:
     from flyteidl2.common.identifier_pb2 import ActionIdentifier

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import select
 
 from copilot.control_plane.api.callers import Caller
-from copilot.control_plane.claims import token_hash
 from copilot.control_plane.db.models import Action, Attempt, Run, Token
 from copilot.control_plane.errors import NoSuchResource, NotAuthenticated
+from copilot.control_plane.lifecycle.claims import token_hash
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

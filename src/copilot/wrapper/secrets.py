@@ -21,7 +21,7 @@ USAGE_ERROR = 2
 
 _SCHEMES = ("aws://", "azure://", "gcp://", "k8s://", "vault://", "secret+")
 _NOT_A_SECRET = ("k8s://http://", "k8s://https://")
-_RESOLVER = "copilot.cli.exec_secrets"
+_RESOLVER = "copilot.cli.pods.exec_secrets"
 
 
 class Refused(Exception):

@@ -15,7 +15,7 @@ from flyteidl2.task.task_service_pb2 import DeployTaskRequest, GetTaskDetailsReq
 from flyteidl2.workflow import run_service_pb2
 from google.protobuf.json_format import MessageToDict
 
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.testing.flyte_client import PROJECT, FlyteClient, task_spec
 
 

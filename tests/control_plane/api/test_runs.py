@@ -12,7 +12,7 @@ from flyteidl2.task.common_pb2 import Inputs
 from flyteidl2.task.run_pb2 import RunSpec
 from flyteidl2.workflow import run_service_pb2 as pb
 
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.testing.flyte_client import PROJECT, FlyteClient, task_spec
 
 

@@ -10,7 +10,7 @@ from flyteidl2.workflow import run_service_pb2 as pb
 from flyteidl2.workflow.run_service_connect import RunServiceClientSync
 from sqlalchemy import event
 
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.testing.flyte_client import PROJECT, FlyteClient
 
 if TYPE_CHECKING:

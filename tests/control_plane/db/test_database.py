@@ -11,7 +11,7 @@ from copilot.control_plane.db.database import Database, Unit
 from copilot.control_plane.db.models import Action, Attempt, Base, Project, Run, TaskSpecBlob
 from copilot.control_plane.errors import ControlPlaneError, DatabaseUnavailable, IllegalTransition, StateChanged
 from copilot.control_plane.hub import Hub
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.core.errors import BadFlag
 
 

@@ -17,10 +17,10 @@ from flyteidl2.task.run_pb2 import RunSpec
 from flyteidl2.task.task_definition_pb2 import TaskSpec
 
 from copilot.control_plane.executors.process import ProcessExecutor
-from copilot.control_plane.outcome import attempt_outcome
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.outcome import attempt_outcome
+from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.work import AttemptWork, Published
 from copilot.control_plane.pods import PodSettings, build_pod, load_templates
-from copilot.control_plane.work import AttemptWork, Published
 from copilot.core.idl import ErrorDocument
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock

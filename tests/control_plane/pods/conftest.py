@@ -14,8 +14,8 @@ from flyteidl2.task.run_pb2 import RunSpec
 from flyteidl2.task.task_definition_pb2 import TaskSpec
 from google.protobuf import json_format
 
+from copilot.control_plane.lifecycle.work import AttemptWork
 from copilot.control_plane.pods import PodSettings, load_templates
-from copilot.control_plane.work import AttemptWork
 
 RECORDINGS = Path(__file__).parents[2] / "golden" / "recordings" / "flyte"
 MakeWork = Callable[..., AttemptWork]

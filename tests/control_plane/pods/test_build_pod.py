@@ -13,8 +13,8 @@ import kubernetes_validate
 import pytest
 from google.protobuf import json_format
 
+from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod
 from copilot.control_plane.pods import PodSettings, build_pod, load_templates
-from copilot.control_plane.work import AttemptWork, BuiltPod
 from copilot.core.errors import BadInputs, PodRefused, SecretNotFound
 
 GOLDENS = Path(__file__).parent / "goldens"

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flyteidl2.core.execution_pb2 import ContainerError, ErrorDocument, ExecutionError
 
-from copilot.control_plane.moves import Blame, Ending
-from copilot.control_plane.outcome import attempt_outcome
-from copilot.control_plane.phases import Phase
-from copilot.control_plane.work import AttemptWork, Published
+from copilot.control_plane.lifecycle.moves import Blame, Ending
+from copilot.control_plane.lifecycle.outcome import attempt_outcome
+from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.work import AttemptWork, Published
 
 MakeWork = Callable[..., AttemptWork]
 Json = Any

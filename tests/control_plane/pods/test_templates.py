@@ -9,7 +9,7 @@ from flyteidl2.core.literals_pb2 import LiteralMap
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot.control_plane.templates import Variables, go_float, render, render_words
+from copilot.control_plane.pods.variables import Variables, go_float, render, render_words
 from copilot.core.errors import BadInputs
 
 VARIABLES = Variables(

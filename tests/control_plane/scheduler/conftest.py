@@ -15,20 +15,21 @@ from flyteidl2.task.run_pb2 import RunSpec
 from flyteidl2.task.task_definition_pb2 import TaskSpec
 from sqlalchemy import select
 
-from copilot.control_plane import moves, runs
+from copilot.control_plane import runs
 from copilot.control_plane.db.models import Action, Attempt, Event, Project
-from copilot.control_plane.executor import Executor
+from copilot.control_plane.executors.bridge import Executor
 from copilot.control_plane.hub import action_topic
-from copilot.control_plane.moves import Blame, Budgets, Ending
+from copilot.control_plane.lifecycle import moves
+from copilot.control_plane.lifecycle.moves import Blame, Budgets, Ending
+from copilot.control_plane.lifecycle.observe import Pod, main_status
+from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.scheduler import Scheduler
+from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod, Published
 from copilot.control_plane.objects import Objects
-from copilot.control_plane.observe import Pod, main_status
 from copilot.control_plane.office import Office
-from copilot.control_plane.phases import Phase
-from copilot.control_plane.scheduler import Scheduler
 from copilot.control_plane.settings import Limits, ServerSettings, Timing
 from copilot.control_plane.signing import UrlSigner
 from copilot.control_plane.vault import Vault
-from copilot.control_plane.work import AttemptWork, BuiltPod, Published
 from copilot.stores.registry import open_stores
 from copilot.testing.fake_pods import FakePods
 from copilot.testing.recording import RecordingLog

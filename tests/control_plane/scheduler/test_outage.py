@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 
 if TYPE_CHECKING:
     from copilot.testing.fake_pods import FakePods

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from copilot.control_plane.db.models import Action
-from copilot.control_plane.moves import Blame
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.moves import Blame
+from copilot.control_plane.lifecycle.phases import Phase
 
 if TYPE_CHECKING:
     from copilot.control_plane.db.database import Unit

@@ -10,7 +10,7 @@ from flyteidl2.task.run_pb2 import RunSpec
 from flyteidl2.workflow.state_service_pb2 import ControlMessage
 from sqlalchemy import select
 
-from copilot.control_plane import layout, moves, runs
+from copilot.control_plane import layout, runs
 from copilot.control_plane.api import messages
 from copilot.control_plane.api.callers import CALLER
 from copilot.control_plane.api.required import need, need_action
@@ -18,7 +18,8 @@ from copilot.control_plane.api.watching import changes
 from copilot.control_plane.db.models import Action, Run
 from copilot.control_plane.errors import Conflict, InvalidRequest, NotServed, ResourceExists
 from copilot.control_plane.hub import run_topic
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle import moves
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.control_plane.signals import signal_condition
 from copilot.control_plane.tasks import find_task
 

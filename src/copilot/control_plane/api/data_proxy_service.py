@@ -16,8 +16,8 @@ from copilot.control_plane.api.required import need, need_action, need_domain
 from copilot.control_plane.api.run_service import outputs_uri
 from copilot.control_plane.api.run_watches import find_action
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, NotServed, TooLarge
+from copilot.control_plane.lifecycle.records import AttemptRecord, find_attempt
 from copilot.control_plane.logs import attempt_lines
-from copilot.control_plane.records import AttemptRecord, find_attempt
 from copilot.control_plane.signing import Grant
 from copilot.control_plane.tasks import find_task
 from copilot.core import podfiles

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Select, UnaryExpression, and_, not_
 from sqlalchemy.orm import InstrumentedAttribute
 
 from copilot.control_plane.errors import InvalidRequest
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 
 Row = TypeVarTuple("Row")
 Column = InstrumentedAttribute[Any]

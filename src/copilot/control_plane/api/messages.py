@@ -16,7 +16,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from sqlalchemy import select
 
 from copilot.control_plane.db.models import Action, Attempt, Event, Run
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.control_plane.runs import get_spec
 from copilot.core import podfiles
 

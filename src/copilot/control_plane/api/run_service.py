@@ -10,7 +10,7 @@ from flyteidl2.workflow import run_service_pb2 as pb
 from google.protobuf.message import DecodeError
 from sqlalchemy import ColumnElement, exists, select
 
-from copilot.control_plane import layout, moves, runs
+from copilot.control_plane import layout, runs
 from copilot.control_plane.api import messages
 from copilot.control_plane.api.callers import CALLER
 from copilot.control_plane.api.lists import Page
@@ -18,8 +18,9 @@ from copilot.control_plane.api.required import need, need_action, need_domain, n
 from copilot.control_plane.api.run_watches import RunWatches, find_action
 from copilot.control_plane.db.models import Action, Attempt, Run, RunLabel
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, NotServed
-from copilot.control_plane.moves import ROOT
-from copilot.control_plane.phases import Phase
+from copilot.control_plane.lifecycle import moves
+from copilot.control_plane.lifecycle.moves import ROOT
+from copilot.control_plane.lifecycle.phases import Phase
 from copilot.control_plane.signals import literal_of, signal_condition
 from copilot.control_plane.tasks import find_task
 

@@ -27,7 +27,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
 
-from copilot.control_plane.phases import ACTION, ATTEMPT, Phase, check
+from copilot.control_plane.lifecycle.phases import ACTION, ATTEMPT, Phase, check
 
 _NAMES = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",

@@ -6,6 +6,7 @@ import base64
 import math
 from typing import TYPE_CHECKING, Any, Final
 
+from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod
 from copilot.control_plane.pod_templates.merge import checked, merged
 from copilot.control_plane.pods.data_containers import RESERVED_CONTAINERS, RESERVED_VOLUMES, DataParts, data_parts
 from copilot.control_plane.pods.environment import main_environment
@@ -14,8 +15,7 @@ from copilot.control_plane.pods.main_container import OwnPart, own_part
 from copilot.control_plane.pods.settings import DEFAULT_TEMPLATE, PodSettings
 from copilot.control_plane.pods.task_secrets import VOLUME as SECRETS_VOLUME
 from copilot.control_plane.pods.task_secrets import TaskSecrets, task_secrets
-from copilot.control_plane.templates import Variables
-from copilot.control_plane.work import AttemptWork, BuiltPod
+from copilot.control_plane.pods.variables import Variables
 from copilot.core.errors import PodRefused
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from copilot.core.gotext import NANOS_PER_SECOND, format_duration
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from copilot.control_plane.lifecycle.work import AttemptWork
     from copilot.control_plane.pods.settings import PodSettings
-    from copilot.control_plane.work import AttemptWork
     from copilot.core import idl
 
 SIDECAR: Final = "copilot-sidecar"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from copilot.control_plane.templates import Variables, render
+from copilot.control_plane.pods.variables import Variables, render
 
 if TYPE_CHECKING:
+    from copilot.control_plane.lifecycle.work import AttemptWork
     from copilot.control_plane.pods.settings import PodSettings
-    from copilot.control_plane.work import AttemptWork
 
 
 def contract_variables(work: AttemptWork, settings: PodSettings) -> dict[str, str]:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from copilot.control_plane.observe import MAIN_ANNOTATION
+from copilot.control_plane.lifecycle.observe import MAIN_ANNOTATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from copilot.control_plane.lifecycle.work import AttemptWork
     from copilot.control_plane.pods.settings import PodSettings
-    from copilot.control_plane.work import AttemptWork
 
 MANAGED: Final = "copilot.dev/managed"
 _VALUE: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")

@@ -10,14 +10,14 @@ from google.protobuf import json_format
 
 from copilot.control_plane.executors.processes.quantities import quantity
 from copilot.control_plane.pod_templates.merge import checked
-from copilot.control_plane.templates import Rendered, Variables, render, render_words
+from copilot.control_plane.pods.variables import Rendered, Variables, render, render_words
 from copilot.core.errors import PodRefused
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from copilot.control_plane.lifecycle.work import AttemptWork
     from copilot.control_plane.pods.settings import PodSettings
-    from copilot.control_plane.work import AttemptWork
     from copilot.core.idl import LiteralMap
 
 MAIN: Final = "main"

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from copilot.control_plane.outcome import attempt_outcome
+from copilot.control_plane.lifecycle.outcome import attempt_outcome
 from copilot.control_plane.pods.build import build_pod
 
 if TYPE_CHECKING:
-    from copilot.control_plane.moves import Ending
-    from copilot.control_plane.observe import Pod
+    from copilot.control_plane.lifecycle.moves import Ending
+    from copilot.control_plane.lifecycle.observe import Pod
+    from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod, Published
     from copilot.control_plane.pods.settings import PodSettings
-    from copilot.control_plane.work import AttemptWork, BuiltPod, Published
 
 
 class Pods:

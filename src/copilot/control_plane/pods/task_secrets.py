@@ -12,7 +12,7 @@ from copilot.core.flyte_secrets import FlyteSecrets, map_secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from copilot.control_plane.work import AttemptWork
+    from copilot.control_plane.lifecycle.work import AttemptWork
 
 VOLUME: Final = "flyte-secrets"
 MAX_NAME: Final = 253

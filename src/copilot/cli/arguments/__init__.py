@@ -1,0 +1,1 @@
+"""The tables of flags, how they are read, and what their texts mean."""

@@ -1,0 +1,1 @@
+"""The commands that run in pods, read without click."""

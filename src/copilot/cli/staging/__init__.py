@@ -1,0 +1,1 @@
+"""Data staged by hand: ``run``, ``show`` and ``stores``, and the values they read and print."""

@@ -1,0 +1,1 @@
+"""An attempt's life: claimed, made into a pod, observed, judged, recorded."""
