@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import secrets
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -20,6 +21,9 @@ from copilot.testing.servers.process import (
     running,
     scratch_directory,
 )
+
+#: How long a new KV engine may take to be ready, on a machine with other things to do.
+_UPGRADE_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,29 @@ class OpenBao:
             return json.loads(answer.data) if answer.data else None
 
     def mount(self, kind: str, *, options: dict[str, str] | None = None, namespace: str = "") -> str:
-        """Mounts a secrets engine under a fresh name."""
+        """Mounts a secrets engine under a fresh name, and comes back when it can be used.
+
+        Raises:
+            AssertionError: the server refused it, or it was not ready for 30 s.
+        """
         name = f"{kind}-{secrets.token_hex(4)}"
         self.api("POST", f"sys/mounts/{name}", {"type": kind, "options": options or {}}, namespace=namespace)
+        if (options or {}).get("version") == "2":
+            self._await_upgrade(name, namespace)
         return name
+
+    def _await_upgrade(self, mount: str, namespace: str) -> None:
+        # A new KV version 2 engine answers 400 ("upgrading") until its own background job has made it one.
+        deadline = time.monotonic() + _UPGRADE_S
+        while True:
+            try:
+                self.api("GET", f"{mount}/config", namespace=namespace)
+            except AssertionError:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.02)
+            else:
+                return
 
     def enable_auth(self, kind: str) -> str:
         """Enables a login method under a fresh name."""
