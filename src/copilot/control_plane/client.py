@@ -25,8 +25,7 @@ from flyteidl2.workflow import run_service_pb2 as pb
 from flyteidl2.workflow.run_service_connect import RunServiceClientSync
 
 from copilot.control_plane import errors as ours
-from copilot.control_plane.lifecycle.moves import ROOT
-from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.phases import ROOT, Phase
 from copilot.core.errors import CopilotError, Unreachable
 
 if TYPE_CHECKING:

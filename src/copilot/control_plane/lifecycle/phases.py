@@ -14,6 +14,8 @@ from typing import Final
 
 from copilot.control_plane.errors import IllegalTransition
 
+ROOT: Final = "a0"  # the name of the action that a run itself is
+
 
 class Phase(IntEnum):
     """Where an action or an attempt is."""
