@@ -13,6 +13,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from copilot.control_plane import layout
 from copilot.control_plane.db.models import Action, Event, Project, Run, RunLabel, TaskSpecBlob
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists
+from copilot.control_plane.facts import ActionCreated
 from copilot.control_plane.hub import QUEUE
 from copilot.control_plane.lifecycle.moves import ROOT, told
 from copilot.control_plane.lifecycle.phases import Phase
@@ -166,6 +167,7 @@ def _begin(unit: Unit, action: Action) -> Action:
     unit.session.add(action)
     unit.session.flush()
     unit.session.add(Event(action_id=action.id, kind="phase", after=action.phase, reason="created", at=action.created_at))
+    unit.facts.append(ActionCreated(action.kind, root=action.name == ROOT))
     told(unit, action)
     unit.touch(QUEUE)
     return action

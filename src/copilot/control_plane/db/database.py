@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sqlalchemy import create_engine, event, text
 from sqlalchemy.engine import Engine, make_url
@@ -46,10 +47,23 @@ class Unit:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.topics: set[str] = set()
+        self.facts: list[object] = []
 
     def touch(self, *topics: str) -> None:
         """Publishes ``topics`` once this is committed."""
         self.topics.update(topics)
+
+
+class Observer(Protocol):
+    """Hears of transactions, on whatever thread ran them."""
+
+    def transaction(self, op: str, seconds: float, error: str) -> None:
+        """One is over, ``op`` being ``read`` or ``write``: how long its caller waited, and an error's reason or nothing."""
+        ...
+
+    def committed(self, facts: Sequence[object]) -> None:
+        """These (see ``control_plane.facts``) are true now."""
+        ...
 
 
 class Database:
@@ -58,14 +72,16 @@ class Database:
     Args:
         url: ``sqlite:////path`` or ``postgresql://user:password@host/database``.
         hub: where commits are told.
+        observer: who counts and times them, or None.
     """
 
-    def __init__(self, url: str, hub: Hub) -> None:
+    def __init__(self, url: str, hub: Hub, observer: Observer | None = None) -> None:
         try:
             self.url = make_url(url)
         except ArgumentError as cause:
             raise BadFlag(f"the database URL {url.rsplit('@', maxsplit=1)[-1]!r} cannot be read", hint=_URL_HINT) from cause
         self.hub = hub
+        self._observer = observer
         backend = self.url.get_backend_name()
         if backend not in {"sqlite", "postgresql"}:
             raise BadFlag(f"there is no support for the database {backend!r}", hint=_URL_HINT)
@@ -106,7 +122,8 @@ class Database:
 
     async def read(self, work: Callable[[Session], T]) -> T:
         """What ``work`` returns, from one consistent look at the database. Raises ``DatabaseUnavailable``."""
-        return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
+        with self._timed("read"):
+            return await asyncio.get_running_loop().run_in_executor(self._readers, self.read_now, work)
 
     async def write(self, work: Callable[[Unit], T]) -> T:
         """What ``work`` returns, committed, and its topics published. ``work`` may be run more than once.
@@ -115,7 +132,21 @@ class Database:
             DatabaseUnavailable: nothing was changed, or it is not known whether it was.
             StateChanged: somebody else was faster, again and again.
         """
-        return await asyncio.get_running_loop().run_in_executor(self._writers, self.write_now, work)
+        with self._timed("write"):
+            return await asyncio.get_running_loop().run_in_executor(self._writers, self.write_now, work)
+
+    @contextlib.contextmanager
+    def _timed(self, op: str) -> Iterator[None]:
+        """Waiting for a thread counts: SQLite has one for all writes, and who waits for it waits for the database."""
+        began, error = time.perf_counter(), ""
+        try:
+            yield
+        except (DatabaseUnavailable, StateChanged) as cause:
+            error = cause.reason
+            raise
+        finally:
+            if self._observer is not None:
+                self._observer.transaction(op, time.perf_counter() - began, error)
 
     def read_now(self, work: Callable[[Session], T]) -> T:
         """As ``read``, blocking."""
@@ -143,6 +174,8 @@ class Database:
                         if unit.topics and not self.sqlite:
                             _notify(session, unit.topics)
                 self.hub.publish(unit.topics)
+                if unit.facts and self._observer is not None:
+                    self._observer.committed(unit.facts)
             except StateChanged:
                 if race == _RACES - 1:
                     raise

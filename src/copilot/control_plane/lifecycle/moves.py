@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from copilot.control_plane.db.models import Action, Attempt, Event, Run
+from copilot.control_plane.facts import AttemptEnded, AttemptStarted, RunEnded
 from copilot.control_plane.hub import PODS, QUEUE, action_topic, project_topic, run_topic
 from copilot.control_plane.lifecycle.phases import LIVE, Phase, steps
 
@@ -105,6 +106,8 @@ def advance(
         if phase is Phase.RUNNING:
             attempt.started_at = at
             attempt.logs_available = True
+            queued_s = attempt.created_at - max(action.created_at, action.not_before)
+            unit.facts.append(AttemptStarted(queued_s, at - attempt.created_at))
         _record(unit, action, attempt.number, before, phase, at=at, reason=reason)
         _mirror(unit, action, phase, at=at, reason=reason)
     return bool(path)
@@ -123,6 +126,8 @@ def end_attempt(unit: Unit, action: Action, attempt: Attempt, ending: Ending, bu
     attempt.error_kind = "user" if ending.blame is Blame.USER else "system" if ending.code else ""
     attempt.token_hash = ""
     action.live_attempt = 0
+    ended_at = None if ending.phase is Phase.TIMED_OUT else ending.ended_at
+    unit.facts.append(AttemptEnded(ending.phase.name.lower(), ending.blame.value, ending.code, ended_at))
     _record(
         unit, action, attempt.number, before, ending.phase, at=at, reason=ending.code or "succeeded", message=ending.message
     )
@@ -157,6 +162,7 @@ def finish(unit: Unit, action: Action, phase: Phase, *, at: float, reason: str, 
         before, action.phase = action.phase, int(step)
         _record(unit, action, 0, before, step, at=at, reason=reason, message=message)
     action.ended_at = max(at, action.created_at)
+    _run_ended(unit, action, phase)
     _tell(unit, action)
     for child in _live_below(unit.session, action):
         abort_one(unit, child, reason=f"{action.name}, which called it, has ended", by="", at=at)
@@ -183,12 +189,14 @@ def abort_one(unit: Unit, action: Action, *, reason: str, by: str, at: float) ->
         attempt.ended_at = max(at, attempt.created_at)
         attempt.error_code, attempt.error_message, attempt.error_kind = "Aborted", reason[:_MAX_MESSAGE], "user"
         attempt.token_hash = ""
+        unit.facts.append(AttemptEnded(Phase.ABORTED.name.lower(), Blame.USER.value, attempt.error_code, None))
         _record(unit, action, attempt.number, before, Phase.ABORTED, at=at, reason="Aborted", message=reason)
     action.live_attempt = 0
     action.abort_reason, action.aborted_by = reason[:_MAX_MESSAGE], by[:255]
     before, action.phase = action.phase, int(Phase.ABORTED)
     action.ended_at = max(at, action.created_at)
     _record(unit, action, 0, before, Phase.ABORTED, at=at, reason="Aborted", message=reason)
+    _run_ended(unit, action, Phase.ABORTED)
     unit.touch(PODS, QUEUE)
     _tell(unit, action)
 
@@ -279,6 +287,11 @@ def _live_below(session: Session, action: Action) -> Sequence[Action]:
         found += [child for child in children if not Phase(child.phase).terminal]
         parents = [child.name for child in children]
     return found
+
+
+def _run_ended(unit: Unit, action: Action, phase: Phase) -> None:
+    if action.name == ROOT:
+        unit.facts.append(RunEnded(phase.name.lower()))
 
 
 def _tell(unit: Unit, action: Action) -> None:
