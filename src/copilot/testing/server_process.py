@@ -22,7 +22,7 @@ class ServerProcess:
 
     Attributes:
         data: its directory.
-        database: the URL of its database.
+        database: the URL of its database; empty: as its environment says, or the embedded one.
         port: 0 before the first start; the same one after every other.
         process: the process.
         url: where it answers.
@@ -41,7 +41,8 @@ class ServerProcess:
     def start(self) -> None:
         """Starts it, and waits until it listens."""
         log = self.data / "server.log"
-        command = [str(PROGRAMS / "copilot"), "server", "--data", str(self.data), "--database", self.database]
+        command = [str(PROGRAMS / "copilot"), "server", "--data", str(self.data)]
+        command += ["--database", self.database] if self.database else []
         env = {**os.environ, "PYTHONWARNINGS": "error", **self.environ}
         with log.open("w") as stderr:
             self.process = subprocess.Popen([*command, "--port", str(self.port), *self.flags], stderr=stderr, env=env)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.platform import database_url
 from copilot.cli.platform.server_pods import EXECUTORS, open_executor
 from copilot.core.errors import CopilotError
 
@@ -46,7 +47,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     check_exposure(settings)
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
     pod_settings = PodSettings(templates=templates, image=given["image"], wrap=given["wrap"])
-    executing = open_executor(session, given, settings.data, pod_settings)
+    executing = open_executor(session, given, settings.data, pod_settings, database=settings.database)
     settings = replace(settings, namespace=executing.namespace)
     try:
         plane = ControlPlane(
@@ -72,7 +73,7 @@ def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
     limits = Limits(max_pods=given["max_pods"], max_runs_per_project=given["max_runs_per_project"])
     return ServerSettings(
         data=Path(given["data"]) if given["data"] else default_data(),
-        database=given["database"] or "",
+        database=database_url.database_url(given["database"], environ),
         store=given["store"] or "",
         host=given["host"],
         port=given["port"],
@@ -122,7 +123,7 @@ command = PeopleCommand(
         click.Option(["--host"], default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."),
         click.Option(["--port"], type=int, default=8090, show_default=True, help="The port; 0: any free one."),
         click.Option(["--data"], metavar="DIR", help="Database, keys, pods and store, unless told otherwise."),
-        click.Option(["--database"], metavar="URL", help="sqlite:////path, or postgresql://user:password@host/name."),
+        click.Option(["--database"], metavar="URL", help=database_url.HELP),
         click.Option(["--store"], metavar="URI", help="Where all objects lie; by default below --data."),
         click.Option(
             ["--executor"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.platform import database_url
 from copilot.cli.remote.access import show_rows
 from copilot.core.errors import BadFlag, CopilotError
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def _tokens(invocation: Invocation, /, **given: Any) -> int:  # noqa: ANN401 - the options, by their names
     session = invocation.open()
     try:
-        database = _database(given)
+        database = open_database(given, session.configuration.environ)
         try:
             _do(database, given, now=session.clock.now_s())
         finally:
@@ -56,14 +58,15 @@ def _do(database: Database, given: dict[str, Any], *, now: float) -> None:
     show_rows(rows, as_json=given["as_json"])
 
 
-def _database(given: dict[str, Any]) -> Database:
+def open_database(given: Mapping[str, Any], environ: Mapping[str, str]) -> Database:
+    """The database of the server that ``--data`` and ``--database`` mean. Raises ``BadFlag`` where there is none."""
     from copilot.control_plane.db.database import Database  # noqa: PLC0415 - as above
     from copilot.control_plane.hub import Hub  # noqa: PLC0415 - as above
     from copilot.control_plane.server import default_data  # noqa: PLC0415 - as above
     from copilot.control_plane.settings import ServerSettings  # noqa: PLC0415 - as above
 
     data = Path(given["data"]) if given["data"] else default_data()
-    settings = ServerSettings(data=data, database=given["database"] or "")
+    settings = ServerSettings(data=data, database=database_url.database_url(given["database"], environ))
     if not settings.database and not (data / "copilot.db").exists():
         raise BadFlag(
             f"there is no server's data in {data}", op="flags", subject="--data", hint="Give the server's own --data."
@@ -76,7 +79,7 @@ command = PeopleCommand(
     callback=_tokens,
     params=[
         click.Option(["--data"], metavar="DIR", help="The server's --data."),
-        click.Option(["--database"], metavar="URL", help="The server's --database."),
+        click.Option(["--database"], metavar="URL", help="The server's --database, or COPILOT_DATABASE."),
         click.Option(["--create"], metavar="NAME", help="Make a token and print it: it cannot be printed again."),
         click.Option(["--project"], metavar="ID", help="With --create: good for this project only."),
         click.Option(["--revoke"], metavar="ID", help="Make a token good for nothing."),

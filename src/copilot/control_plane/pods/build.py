@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod
 from copilot.control_plane.pod_templates.merge import checked, merged
-from copilot.control_plane.pods.data_containers import RESERVED_CONTAINERS, RESERVED_VOLUMES, DataParts, data_parts
+from copilot.control_plane.pods.data_containers import (
+    RESERVED_CONTAINERS,
+    RESERVED_VOLUMES,
+    DataParts,
+    data_parts,
+    told_grace,
+)
 from copilot.control_plane.pods.environment import main_environment
 from copilot.control_plane.pods.labels import pod_annotations, pod_labels
 from copilot.control_plane.pods.main_container import OwnPart, own_part
@@ -53,10 +59,15 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
     spec = merged(base, {key: value for key, value in own.spec.items() if key != "initContainers"}, where="pod_spec")
     if _interruptible(work):
         spec = merged(spec, settings.interruptible, where="interruptible")
+    grace_s = max(data.grace_s, int(spec.get("terminationGracePeriodSeconds", 0)))
     spec |= {
         "restartPolicy": "Never",
-        "terminationGracePeriodSeconds": max(data.grace_s, int(spec.get("terminationGracePeriodSeconds", 0))),
-        "initContainers": [*spec.get("initContainers", ()), *data.inits, *own.spec.get("initContainers", ())],
+        "terminationGracePeriodSeconds": grace_s,
+        "initContainers": [
+            *spec.get("initContainers", ()),
+            *told_grace(data.inits, grace_s),
+            *own.spec.get("initContainers", ()),
+        ],
         "containers": [main, *others],
         "volumes": [*spec.get("volumes", ()), *data.volumes, *secrets.volumes, *_shared_memory(template)[0]],
     }

@@ -14,7 +14,7 @@ from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR
 from copilot.core.gotext import NANOS_PER_SECOND, format_duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from copilot.control_plane.lifecycle.work import AttemptWork
     from copilot.control_plane.pods.settings import PodSettings
@@ -176,6 +176,12 @@ def _sidecar(
         "startupProbe": startup_probe(settings),
         "volumeMounts": own_mounts(settings, {OUTPUTS_VOLUME: output_dir}),
     }
+
+
+def told_grace(inits: Sequence[Mapping[str, Any]], grace_s: int) -> list[Mapping[str, Any]]:
+    """``inits`` with a sidecar that knows the pod's ``terminationGracePeriodSeconds``, the time of its last upload."""
+    told = {"name": "COPILOT_GRACE_S", "value": str(grace_s)}
+    return [{**each, "env": [*each.get("env", ()), told]} if each["name"] == SIDECAR else each for each in inits]
 
 
 def startup_probe(settings: PodSettings) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from copilot.control_plane.pods.data_containers import (
     installer,
     own_mounts,
     startup_probe,
+    told_grace,
 )
 from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR, PodSettings
 from copilot.core.errors import PodRefused
@@ -233,8 +234,7 @@ def _sidecar(
         arguments += ["--witnesses", "signal"]
     if request.secrets:
         arguments.append("--secrets")
-    common = {**common, "env": [*common["env"], {"name": "COPILOT_GRACE_S", "value": str(grace_s)}]}
-    return {
+    sidecar = {
         **common,
         "name": SIDECAR,
         "command": list(settings.command),
@@ -243,6 +243,7 @@ def _sidecar(
         "startupProbe": startup_probe(settings),
         "volumeMounts": own_mounts(settings, volumes),
     }
+    return dict(told_grace([sidecar], grace_s)[0])
 
 
 def _init(
