@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand
+from copilot.cli.remote import secrets as remote
 from copilot.cli.staging.child import run_child
 from copilot.core.errors import BadFlag, CopilotError, ExitCode, UsageError
 from copilot.core.secret_refs import format_ref, is_ref, parse_ref
@@ -244,7 +245,16 @@ _check_command = PeopleCommand(
 
 command = click.Group(
     "secrets",
-    commands={"get": _get_command, "render": _render_command, "exec": _exec_command, "check": _check_command},
-    help="Read secrets from AWS, Google, Azure, Vault, Kubernetes, files and the environment.",
+    commands={
+        "get": _get_command,
+        "render": _render_command,
+        "exec": _exec_command,
+        "check": _check_command,
+        "set": remote.set_command,
+        "list": remote.list_command,
+        "delete": remote.delete_command,
+    },
+    help="Read secrets from AWS, Google, Azure, Vault, Kubernetes, files and the environment. set, list and delete look after "
+    "those that a server keeps itself.",
     epilog="\b\nExample:\n  copilot secrets check 'aws://prod/db#password'",
 )

@@ -14,10 +14,14 @@ from flyteidl2.auth.identity_connect import IdentityServiceClientSync
 from flyteidl2.common.identifier_pb2 import ActionIdentifier, ProjectIdentifier, RunIdentifier
 from flyteidl2.common.list_pb2 import ListRequest
 from flyteidl2.core.literals_pb2 import LiteralMap
+from flyteidl2.core.security_pb2 import Secret
 from flyteidl2.dataproxy import dataproxy_service_pb2 as data
 from flyteidl2.dataproxy.dataproxy_service_connect import DataProxyServiceClientSync
 from flyteidl2.project import project_service_pb2 as projects
 from flyteidl2.project.project_service_connect import ProjectServiceClientSync
+from flyteidl2.secret import definition_pb2 as secret_pb2
+from flyteidl2.secret import payload_pb2 as secrets
+from flyteidl2.secret.secret_connect import SecretServiceClientSync
 from flyteidl2.task.common_pb2 import Inputs
 from flyteidl2.task.task_definition_pb2 import TaskSpec
 from flyteidl2.workflow import run_definition_pb2 as rd
@@ -43,6 +47,8 @@ _CLASSES: Final[Mapping[Code, type[CopilotError]]] = {
     Code.UNAVAILABLE: Unreachable,
 }
 
+_PAGE: Final = 100
+
 
 class ControlPlaneClient:
     """Speaks to one server about one project and domain.
@@ -60,6 +66,7 @@ class ControlPlaneClient:
         self._data = DataProxyServiceClientSync(url)
         self._identity = IdentityServiceClientSync(url)
         self._projects = ProjectServiceClientSync(url)
+        self._secrets = SecretServiceClientSync(url)
 
     def submit(self, spec: TaskSpec, literals: LiteralMap, name: str = "") -> str:
         """Makes a run; its name."""
@@ -140,6 +147,31 @@ class ControlPlaneClient:
         project = projects.Project(id=identifier, name=name)
         self._call(self._projects.create_project, projects.CreateProjectRequest(project=project))
 
+    def set_secret(self, name: str, value: bytes) -> None:
+        """Gives a secret a value, or another one."""
+        identifier, spec = self._secret(name), secret_pb2.SecretSpec(binary_value=value)
+        try:
+            self._call(self._secrets.create_secret, secrets.CreateSecretRequest(id=identifier, secret_spec=spec))
+        except ours.ResourceExists:
+            self._call(self._secrets.update_secret, secrets.UpdateSecretRequest(id=identifier, secret_spec=spec))
+
+    def secrets(self) -> list[dict[str, Any]]:
+        """Every secret of the project: its name and since when, never its value."""
+        found: list[dict[str, Any]] = []
+        request = secrets.ListSecretsRequest(project=self.project, domain=self.domain, limit=_PAGE)
+        while True:
+            answer = self._call(self._secrets.list_secrets, request)
+            found += [
+                {"name": each.id.name, "created": each.secret_metadata.created_time.ToJsonString()} for each in answer.secrets
+            ]
+            request.token = answer.token
+            if not request.token:
+                return found
+
+    def delete_secret(self, name: str) -> None:
+        """Deletes a secret."""
+        self._call(self._secrets.delete_secret, secrets.DeleteSecretRequest(id=self._secret(name)))
+
     # --- looking after the server -------------------------------------------------------------------------------------
 
     def health(self, path: str) -> str:
@@ -188,6 +220,9 @@ class ControlPlaneClient:
     def _run(self, name: str) -> RunIdentifier:
         return RunIdentifier(project=self.project, domain=self.domain, name=name)
 
+    def _secret(self, name: str) -> secret_pb2.SecretIdentifier:
+        return secret_pb2.SecretIdentifier(project=self.project, domain=self.domain, name=name)
+
     def _action(self, name: str) -> ActionIdentifier:
         return ActionIdentifier(run=self._run(name), name=ROOT)
 
@@ -205,9 +240,19 @@ class ControlPlaneClient:
 
 
 def container_task(
-    name: str, image: str, command: Sequence[str], *, inputs: Mapping[str, LiteralType], outputs: Mapping[str, LiteralType]
+    name: str,
+    image: str,
+    command: Sequence[str],
+    *,
+    inputs: Mapping[str, LiteralType],
+    outputs: Mapping[str, LiteralType],
+    secrets: Sequence[tuple[str, str]] = (),
 ) -> TaskSpec:
-    """A container task that finds its inputs under ``/var/inputs`` and leaves its outputs under ``/var/outputs``."""
+    """A container task that finds its inputs under ``/var/inputs`` and leaves its outputs under ``/var/outputs``.
+
+    ``secrets`` are pairs: a variable that gets the secret's value, or an empty one for a file below ``/etc/flyte/secrets``;
+    and the secret's name.
+    """
     spec = TaskSpec(short_name=name)
     template = spec.task_template
     template.id.name, template.id.version, template.type = name, "cli", "raw-container"
@@ -218,6 +263,9 @@ def container_task(
     for variables, declared in ((template.interface.inputs, inputs), (template.interface.outputs, outputs)):
         for key, kind in sorted(declared.items()):
             variables.variables.add(key=key).value.type.CopyFrom(kind)
+    for variable, key in secrets:
+        how = Secret.ENV_VAR if variable else Secret.FILE
+        template.security_context.secrets.add(key=key, env_var=variable, mount_requirement=how)
     return spec
 
 

@@ -44,7 +44,14 @@ def _submit(session: Session, client: ControlPlaneClient, given: dict[str, Any])
     for text in asked["output"]:
         name, wanted = split_declaration(text, "--output")
         outputs[name] = wanted if wanted is not None else parse_type("str", "--output")
-    spec = container_task(asked["name"], asked["image"], asked["command"], inputs=declared, outputs=outputs)
+    spec = container_task(
+        asked["name"],
+        asked["image"],
+        asked["command"],
+        inputs=declared,
+        outputs=outputs,
+        secrets=[_secret(text) for text in asked["secret"]],
+    )
     spec.task_template.metadata.retries.retries = asked["retries"]
     if asked["timeout"]:
         spec.task_template.metadata.timeout.FromSeconds(asked["timeout"])
@@ -66,6 +73,7 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
         "command": [],
         "input": [],
         "output": [],
+        "secret": [],
         "retries": 0,
         "timeout": 0,
     }
@@ -77,27 +85,39 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     asked["command"] = words or asked["command"]
     asked["input"] = [*asked["input"], *given["input"]]
     asked["output"] = [*asked["output"], *given["output"]]
+    asked["secret"] = [*asked["secret"], *given["secret"]]
     if not asked["command"] or not asked["image"]:
         raise BadFlag("submit needs a task", op="flags", hint="Give a FILE.yaml, or --image IMAGE and the command after --.")
     return asked
 
 
 def _file(path: Path) -> dict[str, Any]:
-    """``name``, ``image``, ``command`` (a list), ``inputs`` (``name:type``: value), ``outputs`` (name: type) and so on."""
+    """``name``, ``image``, ``command``, ``inputs`` (``name:type``: value), ``outputs`` (name: type), ``secrets`` and so on."""
     with local_errors(path):
         text = path.read_text(encoding="utf-8")
     try:
         task = yaml.safe_load(text)
     except yaml.YAMLError as cause:
         raise BadFlag(f"{path} is no YAML", op="flags", subject=str(path)) from cause
-    known = {"name", "image", "command", "inputs", "outputs", "retries", "timeout"}
+    known = {"name", "image", "command", "inputs", "outputs", "secrets", "retries", "timeout"}
     if not isinstance(task, dict) or set(task) - known or not isinstance(task.get("command", []), list):
         raise BadFlag(f"{path} is no task", op="flags", subject=str(path), hint=f"It may have {', '.join(sorted(known))}.")
     found = {key: task[key] for key in ("name", "image", "retries", "timeout") if key in task}
     found["command"] = [str(word) for word in task.get("command", [])]
     found["input"] = [f"{name}={value}" for name, value in (task.get("inputs") or {}).items()]
     found["output"] = [f"{name}:{kind}" for name, kind in (task.get("outputs") or {}).items()]
+    found["secret"] = [str(text) for text in task.get("secrets") or ()]
     return found
+
+
+def _secret(text: str) -> tuple[str, str]:
+    """``VARIABLE=NAME``, or ``NAME`` for a file; as the pair that ``container_task`` takes."""
+    variable, equals, name = text.rpartition("=")
+    if not name or (equals and not variable.isidentifier()):
+        raise BadFlag(
+            f"--secret {text!r} names no secret", op="flags", subject="--secret", hint="Write it as NAME, or as VARIABLE=NAME."
+        )
+    return variable, name
 
 
 def _type_of(literal: Literal) -> LiteralType:
@@ -122,6 +142,12 @@ command = remote_command(
         click.Option(["--input"], multiple=True, metavar="NAME[:TYPE]=VALUE", help="An input."),
         click.Option(["--inputs"], metavar="URI", help="Inputs as JSON, YAML or an inputs.pb."),
         click.Option(["--output"], multiple=True, metavar="NAME:TYPE", help="An output."),
+        click.Option(
+            ["--secret"],
+            multiple=True,
+            metavar="[VARIABLE=]NAME",
+            help="A secret of the server: the file /etc/flyte/secrets/NAME, or a variable.",
+        ),
         click.Option(["--retries"], type=click.IntRange(0), default=0, help="How often a failure is tried again."),
         click.Option(["--timeout"], type=click.IntRange(0), default=0, metavar="SECONDS", help="The longest it may run."),
         click.Option(["--wait"], is_flag=True, help="Wait for its end; the exit code is the run's."),
