@@ -12,7 +12,12 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final
 
+from copilot.control_plane.api import metrics_endpoint
 from copilot.control_plane.api.app import Application
+from copilot.control_plane.api.listening import BACKLOG, answering
+from copilot.control_plane.api.metrics import ServerMetrics
+from copilot.control_plane.api.metrics_endpoint import MetricsEndpoint
+from copilot.control_plane.api.metrics_pods import MeasuredPods
 from copilot.control_plane.db.database import Database
 from copilot.control_plane.db.listener import Listener
 from copilot.control_plane.db.models import Project
@@ -38,9 +43,6 @@ if TYPE_CHECKING:
 ADMIN_TOKEN: Final = "admin.token"  # noqa: S105 - a file's name
 _SECRET_KEYS: Final = "secret.keys"  # noqa: S105 - a file's name
 _URL_KEY: Final = "url.key"
-_BACKLOG: Final = 1024
-_GOODBYE_S: Final = 5
-_LOOK_S: Final = 0.005
 
 
 class ControlPlane:
@@ -77,13 +79,15 @@ class ControlPlane:
         self._lock = only_server(settings.data) if settings.database_url.startswith("sqlite") else None
         self.settings = settings
         self.log = log
-        self.database = Database(settings.database_url, Hub())
+        self.metrics = ServerMetrics(clock.now_s)
+        self.metrics_url = ""
+        self.database = Database(settings.database_url, Hub(), self.metrics)
         keys = keys_of(settings.secret_keys) if settings.secret_keys else embedded_keys(settings.data / _SECRET_KEYS)
         url_key = settings.url_key.encode() or embedded_keys(settings.data / _URL_KEY)[0]
         self.office = Office(
             database=self.database,
             objects=Objects(stores, max_bytes=settings.limits.max_inline_bytes),
-            executor=Executor(pods, settings.namespace, log),
+            executor=Executor(MeasuredPods(pods, self.metrics), settings.namespace, log),
             vault=Vault(keys),
             maker=maker,
             clock=clock,
@@ -98,6 +102,13 @@ class ControlPlane:
         self._leading: asyncio.Task[None] | None = None
         self.app = Application(self.office, Authenticator(self.database, required=settings.require_auth))
         self._listener = None if self.database.sqlite else Listener(self.database, log)
+        self.metrics.server(
+            leader=lambda: self._leadership is None or self._leadership.leading,
+            kept=lambda: self.scheduler.keeping,
+            watchers=lambda: self.database.hub.listeners,
+            requests=lambda: self.app.open_requests,
+            max_pods=settings.limits.max_pods,
+        )
 
     async def start(self) -> None:
         """Migrates the database, makes what the first start makes, takes over what was left, and begins."""
@@ -145,45 +156,33 @@ class ControlPlane:
     @contextlib.asynccontextmanager
     async def serving(self) -> AsyncIterator[str]:
         """Listens and works; gives the server's own URL."""
-        import uvicorn  # noqa: PLC0415 - 60 ms that only a listening server needs
-
         listening = listen(self.settings.host, self.settings.port)
-        host, port = listening.getsockname()[:2]
-        shown = f"[{host}]" if ":" in host else host
-        url = f"http://{_reachable(shown)}:{port}"
+        url = _url(listening)
         self.office.address = self.office.address or url
-        await self.start()
-        config = uvicorn.Config(
-            self.app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level=self.settings.log_level,
-            access_log=False,
-            server_header=False,
-            timeout_keep_alive=75,
-            timeout_graceful_shutdown=_GOODBYE_S,
-            h11_max_incomplete_event_size=64 * 1024,
-            backlog=_BACKLOG,
-        )
-        server = uvicorn.Server(config)
-        # Signals are handled by who started the server; two handlers would fight.
-        server.capture_signals = contextlib.nullcontext  # type: ignore[assignment]
-        task = asyncio.create_task(server.serve(sockets=[listening]), name="uvicorn")
-        try:
-            while not server.started and not task.done():  # noqa: ASYNC110 - uvicorn tells nobody else
-                await asyncio.sleep(_LOOK_S)
-            if task.done():
-                await task
+        async with contextlib.AsyncExitStack() as around:
+            await self.start()
+            around.push_async_callback(self.stop)
+            if self.settings.metrics_port is not None:
+                await around.enter_async_context(self._metrics_served())
+            level = self.settings.log_level
+            await around.enter_async_context(answering(self.app, listening, log_level=level, let_go=self.app.let_go))
             self.log.event("server.listening", url=url, database=self.database.name, store=self.settings.store_base)
             yield url
-        finally:
-            self.app.let_go()
-            server.should_exit = True
-            with contextlib.suppress(Exception):
-                await task
-            await self.stop()
+
+    @contextlib.asynccontextmanager
+    async def _metrics_served(self) -> AsyncIterator[None]:
+        listening = listen(self.settings.metrics_host or self.settings.host, self.settings.metrics_port or 0)
+        self.metrics_url = f"{_url(listening)}{metrics_endpoint.PATH}"
+        endpoint = MetricsEndpoint(self.metrics, self.database, self.office.clock)
+        async with answering(endpoint, listening, log_level=self.settings.log_level):
+            self.log.event("server.metrics", url=self.metrics_url)
+            yield
+
+
+def _url(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    return f"http://{_reachable(shown)}:{port}"
 
 
 def _reachable(host: str) -> str:
@@ -198,7 +197,7 @@ def listen(host: str, port: int) -> socket.socket:
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         opened.bind((host, port))
-        opened.listen(_BACKLOG)
+        opened.listen(BACKLOG)
     except OSError as cause:
         opened.close()
         raise LocalIOError(

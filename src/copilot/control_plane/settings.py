@@ -73,6 +73,8 @@ class ServerSettings:
         store: the URI all objects lie below; empty: ``file://`` under ``data``.
         host: the address to listen on.
         port: the port; 0: any free one.
+        metrics_host: the address that metrics are served on; empty: ``host``.
+        metrics_port: their port; 0: any free one; None: they are not served.
         public_url: how clients and pods reach this server; empty: as each client says (its ``Host``), and for pods
             the address it listens on.
         require_auth: bearer tokens are needed. Off is refused beyond loopback unless ``insecure`` is set.
@@ -93,6 +95,8 @@ class ServerSettings:
     store: str = ""
     host: str = "127.0.0.1"
     port: int = 8090
+    metrics_host: str = ""
+    metrics_port: int | None = None
     public_url: str = ""
     require_auth: bool = False
     insecure: bool = False

@@ -60,9 +60,15 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
             presign=presign,
             lease=executing.lease,
         )
-        run_server(plane, ready=lambda url: click.echo(f"copilot server is listening on {url}", err=True))
+        run_server(plane, ready=lambda url: _tell(url, plane.metrics_url))
     finally:
         executing.close()
+
+
+def _tell(url: str, metrics_url: str) -> None:
+    if metrics_url:
+        click.echo(f"copilot server serves its metrics at {metrics_url}", err=True)
+    click.echo(f"copilot server is listening on {url}", err=True)
 
 
 def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
@@ -77,6 +83,8 @@ def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
         store=given["store"] or "",
         host=given["host"],
         port=given["port"],
+        metrics_host=given["metrics_host"] or "",
+        metrics_port=given["metrics_port"],
         public_url=given["public_url"] or "",
         require_auth=given["auth"],
         insecure=given["insecure_no_auth"],
@@ -122,6 +130,8 @@ command = PeopleCommand(
     params=[
         click.Option(["--host"], default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."),
         click.Option(["--port"], type=int, default=8090, show_default=True, help="The port; 0: any free one."),
+        click.Option(["--metrics-port"], type=int, help="Serve Prometheus metrics there, to everybody; 0: any free port."),
+        click.Option(["--metrics-host"], metavar="ADDRESS", help="The address for them, if not --host."),
         click.Option(["--data"], metavar="DIR", help="Database, keys, pods and store, unless told otherwise."),
         click.Option(["--database"], metavar="URL", help=database_url.HELP),
         click.Option(["--store"], metavar="URI", help="Where all objects lie; by default below --data."),
