@@ -154,8 +154,7 @@ def test_a_machine_that_goes_down_ends_its_pods_in_order(root: Path, executor: P
 
 
 def test_supervisors_come_from_another_nursery_when_one_died(executor: ProcessExecutor) -> None:
-    nursery = executor._nursery
-    assert nursery is not None
+    nursery = executor._nursery.process
     nursery.kill()
     nursery.wait()
     assert phase(run(executor, container("main", "true"))) == "Succeeded"

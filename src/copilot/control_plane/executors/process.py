@@ -6,38 +6,37 @@ A server that is killed and started again finds its pods where they were: the su
 from __future__ import annotations
 
 import contextlib
-import json
+import errno
 import os
 import queue
 import select
 import shutil
-import subprocess
 import sys
 import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, Self
 
-import copilot
 from copilot.control_plane.executors.processes.log_files import read_log
 from copilot.control_plane.executors.processes.lost import lost_status
-from copilot.control_plane.executors.processes.memory_cgroup import memory_limits_work
+from copilot.control_plane.executors.processes.memory_cgroup import memory_limits_work, remove_groups
+from copilot.control_plane.executors.processes.nursery_process import NurseryProcess
 from copilot.control_plane.executors.processes.records import Listeners, PodRecord, write_whole
 from copilot.control_plane.executors.processes.sandbox import FULL, Sandbox, find_sandbox
 from copilot.control_plane.executors.processes.status import TERMINAL, rfc3339
 from copilot.control_plane.executors.processes.volumes import memory_directory, remove_memory
-from copilot.core.errors import PodExists, PodNotFound, PodRefused
+from copilot.core.errors import PodApiUnavailable, PodExists, PodNotFound, PodRefused
 from copilot.core.ports import CancelToken, PodApi
 
 INITIAL_EVENTS_END: Final = {"metadata": {"annotations": {"k8s.io/initial-events-end": "true"}}}
 LOOK_AROUND_S: Final = 2.0
 _STARTING_S: Final = 10.0
 _FOLLOW_S: Final = 0.05
-_PROGRAM: Final = (
-    "import sys; sys.path.insert(0, {source!r}); from copilot.control_plane.executors.processes.nursery import main; main()"
-)
+_LEFT_BEHIND_S: Final = 3600.0
+_TAKEN: Final = frozenset({errno.EEXIST, errno.ENOTEMPTY})
 
 Pod = Mapping[str, Any]
 Event = tuple[str, Pod]
@@ -53,7 +52,7 @@ class ProcessExecutor(PodApi):
         require_images: refuse pods instead of running their commands without their image.
         limits: enforce memory limits where this machine permits.
 
-    Threads: safe from any; one thread of its own listens to the supervisors.
+    Threads: safe from any; one thread of its own listens to the supervisors, another clears away what is over.
     """
 
     def __init__(
@@ -73,14 +72,15 @@ class ProcessExecutor(PodApi):
         self._lock = threading.RLock()
         self._seen: dict[tuple[str, str], Pod] = {}
         self._watchers: dict[str, list[queue.SimpleQueue[Event]]] = {}
-        self._nursery: subprocess.Popen[bytes] | None = None
         self._born: dict[tuple[str, str], float] = {}
         self._listeners = Listeners(self._root / "listeners")
         self._pipe_name = uuid.uuid4().hex
         self._pipe = self._listeners.open(self._pipe_name)
         self._woken, self._waker = os.pipe2(os.O_CLOEXEC)
         self._closed = False
-        self._nursery = self._new_nursery()
+        self._sweeper = ThreadPoolExecutor(1, "process-executor-sweep")
+        self._sweep_left_behind()
+        self._nursery = NurseryProcess(self._base_env["PATH"])
         self._look_around()
         self._thread = threading.Thread(target=self._listen, name="process-executor", daemon=True)
         self._thread.start()
@@ -92,7 +92,8 @@ class ProcessExecutor(PodApi):
         self._closed = True
         os.write(self._waker, b"\0")
         self._thread.join()
-        self._close_nursery()
+        self._sweeper.shutdown(cancel_futures=True)
+        self._nursery.close()
         self._listeners.close(self._pipe_name)
         for descriptor in (self._pipe, self._woken, self._waker):
             os.close(descriptor)
@@ -114,26 +115,33 @@ class ProcessExecutor(PodApi):
         created = {"uid": uid, "namespace": namespace, "creationTimestamp": rfc3339(time.time(), precise=True)}
         pod = {"apiVersion": "v1", "kind": "Pod", **manifest, "metadata": {**metadata, **created}}
         new, place = self._root / "new" / uid, self._root / "pods" / namespace / name
-        new.mkdir()
-        place.parent.mkdir(exist_ok=True)
-        write_whole(new / "pod.json", pod)
-        if secrets:
-            objects = _objects(pod)
-            objects.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            write_whole(objects, list(secrets), 0o600)  # type: ignore[arg-type]  # a list is JSON as well
         try:
-            new.rename(place)
-        except OSError as cause:
+            with _disk("create", namespace, name):
+                new.mkdir()
+                place.parent.mkdir(exist_ok=True)
+                write_whole(new / "pod.json", pod)
+                if secrets:
+                    objects = _objects(pod)
+                    objects.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                    write_whole(objects, list(secrets), 0o600)  # type: ignore[arg-type]  # a list is JSON as well
+                new.rename(place)
+        except PodApiUnavailable as error:
             shutil.rmtree(new, ignore_errors=True)
             remove_memory(pod)
-            raise PodExists(f"a pod named {name} is there already", op="create", subject=f"{namespace}/{name}") from cause
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _TAKEN:
+                raise PodExists(
+                    f"a pod named {name} is there already", op="create", subject=f"{namespace}/{name}"
+                ) from error.__cause__
+            raise
         self._supervise(place, pod)
-        self._look(namespace, name)
+        with _disk("create", namespace, name):
+            self._look(namespace, name)
         return self.get(namespace, name)
 
     def get(self, namespace: str, name: str) -> Pod:
         """See the port."""
-        pod = self._record(namespace, name).read()
+        with _disk("get", namespace, name):
+            pod = self._record(namespace, name).read()
         if pod is None:
             raise PodNotFound(f"there is no pod named {name}", op="get", subject=f"{namespace}/{name}")
         return pod
@@ -177,30 +185,23 @@ class ProcessExecutor(PodApi):
 
     def delete(self, namespace: str, name: str, *, grace_s: float) -> None:
         """See the port."""
-        with self._lock:
+        with self._lock, _disk("delete", namespace, name):
             record = self._record(namespace, name)
-            pod = record.read()
-            if pod is None:
+            if record.read() is None:
                 return
             known = record.deletion()
             if known is None or grace_s < known["deletionGracePeriodSeconds"]:
-                at = rfc3339(time.time() + grace_s, precise=True)
-                write_whole(
-                    record.directory / "deletion.json", {"deletionTimestamp": at, "deletionGracePeriodSeconds": grace_s}
-                )
+                record.write_deletion(rfc3339(time.time() + grace_s, precise=True), grace_s)
             record.poke()
-        self._look(namespace, name)
+            self._look(namespace, name)
 
     def release(self, namespace: str, name: str) -> None:
         """See the port."""
-        record = self._record(namespace, name)
-        pod = record.read()
-        if pod is None:
-            return
-        record.release()
-        if pod["status"].get("phase") in TERMINAL:
-            self.delete(namespace, name, grace_s=0)
-        else:
+        with self._lock, _disk("release", namespace, name):
+            record = self._record(namespace, name)
+            if record.read() is None:
+                return
+            record.release()
             self._look(namespace, name)
 
     # --- what people should know --------------------------------------------------------------------------------------
@@ -235,7 +236,8 @@ class ProcessExecutor(PodApi):
         return PodRecord(self._root / "pods" / namespace / name)
 
     def _over(self, namespace: str, name: str) -> bool:
-        pod = self._record(namespace, name).read()
+        with _disk("logs", namespace, name):
+            pod = self._record(namespace, name).read()
         return pod is None or pod["status"].get("phase") in TERMINAL
 
     def _supervise(self, place: Path, pod: Pod) -> None:
@@ -249,34 +251,7 @@ class ProcessExecutor(PodApi):
         }
         with self._lock:
             self._born[(pod["metadata"]["namespace"], pod["metadata"]["name"])] = time.monotonic()
-            self._ask_nursery(json.dumps(told).encode() + b"\n")
-
-    def _ask_nursery(self, line: bytes) -> None:
-        """One more supervisor. A nursery that died is replaced."""
-        for again in (False, True):
-            if self._nursery is None or again:
-                self._close_nursery()
-                self._nursery = self._new_nursery()
-            pipe = self._nursery.stdin
-            with contextlib.suppress(BrokenPipeError):
-                if pipe is not None:
-                    pipe.write(line)
-                    return
-
-    def _close_nursery(self) -> None:
-        if self._nursery is not None and self._nursery.stdin is not None:
-            self._nursery.stdin.close()
-            self._nursery.wait()
-
-    def _new_nursery(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", _PROGRAM.format(source=str(Path(copilot.__file__).parent.parent))],
-            stdin=subprocess.PIPE,
-            bufsize=0,
-            env={"PATH": self._base_env["PATH"]},
-            cwd="/",
-            start_new_session=True,
-        )
+            self._nursery.ask(told)
 
     def _listen(self) -> None:
         rest, next_look = b"", time.monotonic() + LOOK_AROUND_S
@@ -287,7 +262,8 @@ class ProcessExecutor(PodApi):
                     *lines, rest = (rest + os.read(self._pipe, 65536)).split(b"\n")
                     for line in dict.fromkeys(lines):
                         namespace, _, name = line.decode().partition("/")
-                        self._look(namespace, name)
+                        with contextlib.suppress(OSError):  # what could not be read now is looked at again soon
+                            self._look(namespace, name)
             if time.monotonic() >= next_look:
                 self._look_around()
                 next_look = time.monotonic() + LOOK_AROUND_S
@@ -296,25 +272,25 @@ class ProcessExecutor(PodApi):
         """Everything there is: what was missed, supervisors that died, pods made by a server that died at once after."""
         found = {(each.parent.name, each.name) for each in (self._root / "pods").glob("*/*")}
         for namespace, name in found | set(self._seen):
-            self._look(namespace, name, check_supervisor=True)
+            with contextlib.suppress(OSError):  # a machine out of files, say: the others, and this one the next time
+                self._look(namespace, name, check_supervisor=True)
 
     def _look(self, namespace: str, name: str, *, check_supervisor: bool = False) -> None:
         key, record = (namespace, name), self._record(namespace, name)
         with self._lock:
             pod = record.read()
             if pod is not None and pod["status"].get("phase") in TERMINAL:
-                if pod["metadata"].get("deletionTimestamp") and not pod["metadata"].get("finalizers"):
+                if _may_go(pod, released=record.released()):
                     self._remove(key, record, pod)
                     return
             elif pod is not None and check_supervisor:
                 self._check_supervisor(key, record, pod)
                 pod = record.read()
             before = self._seen.get(key)
-            if pod is None:
-                if before is not None:
-                    del self._seen[key]
-                    self._tell(namespace, "DELETED", before)
-            elif before is None or before["metadata"]["resourceVersion"] != pod["metadata"]["resourceVersion"]:
+            if before is not None and (pod is None or pod["metadata"]["uid"] != before["metadata"]["uid"]):
+                self._forget(key, before)
+                before = None
+            if pod is not None and pod != before:
                 self._seen[key] = pod
                 self._tell(namespace, "ADDED" if before is None else "MODIFIED", pod)
 
@@ -328,18 +304,38 @@ class ProcessExecutor(PodApi):
         fresh = record.read()
         if fresh is not None and fresh["status"].get("phase") not in TERMINAL:
             record.kill_processes()
+            remove_groups(str(pod["metadata"]["uid"]))
             record.write_status(lost_status(fresh, time.time()))
             remove_memory(pod)
 
     def _remove(self, key: tuple[str, str], record: PodRecord, pod: Pod) -> None:
         trash = self._root / "new" / uuid.uuid4().hex
-        with contextlib.suppress(OSError):
+        try:
             record.directory.rename(trash)
+        except FileNotFoundError:  # another server was faster
+            pass
+        else:
+            self._sweep(trash)
         remove_memory(pod)
-        shutil.rmtree(trash, ignore_errors=True)
+        self._forget(key, pod)
+
+    def _forget(self, key: tuple[str, str], pod: Pod) -> None:
         self._seen.pop(key, None)
         self._born.pop(key, None)
         self._tell(key[0], "DELETED", pod)
+
+    def _sweep(self, trash: Path) -> None:
+        """A task may leave a million files: nobody waits for their removal."""
+        with contextlib.suppress(RuntimeError):  # closed: the next start finds it
+            self._sweeper.submit(shutil.rmtree, trash, ignore_errors=True)
+
+    def _sweep_left_behind(self) -> None:
+        """What a server that was killed had begun to make, or to clear away."""
+        for each in (self._root / "new").iterdir():
+            with contextlib.suppress(OSError):
+                if time.time() - each.stat().st_mtime > _LEFT_BEHIND_S:
+                    shutil.rmtree(memory_directory(each.name), ignore_errors=True)
+                    self._sweep(each)
 
     def _tell(self, namespace: str, kind: str, pod: Pod) -> None:
         for events in self._watchers.get(namespace, ()):
@@ -349,6 +345,26 @@ class ProcessExecutor(PodApi):
 def _container_status(pod: Pod, container: str) -> Pod:
     statuses = [*pod["status"].get("initContainerStatuses", ()), *pod["status"].get("containerStatuses", ())]
     return next((each for each in statuses if each["name"] == container), {})
+
+
+def _may_go(pod: Pod, *, released: bool) -> bool:
+    """An ended pod whose last state nobody needs any more."""
+    wanted_gone = released or pod["metadata"].get("deletionTimestamp")
+    return bool(wanted_gone) and not pod["metadata"].get("finalizers")
+
+
+@contextlib.contextmanager
+def _disk(op: str, namespace: str, name: str) -> Iterator[None]:
+    """Trouble with a pod's files, told as what it is: nothing is known of the pod, not that it is gone."""
+    try:
+        yield
+    except OSError as cause:
+        raise PodApiUnavailable(
+            f"the pod's files cannot be used: {cause.strerror or type(cause).__name__}",
+            op=op,
+            subject=f"{namespace}/{name}",
+            hint="See whether the server's data directory is full, or the server has too many files open.",
+        ) from cause
 
 
 def _objects(pod: Pod) -> Path:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import os
+import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path("/sys/fs/cgroup")
 V2: Final = 2
+_BUSY_S: Final = 1.0
+_BUSY_AGAIN_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,12 +44,22 @@ class MemoryCgroup:
         """SIGKILL to whatever is still in it."""
         with contextlib.suppress(OSError, ValueError):
             for pid in self.procs.read_text().split():
-                os.kill(int(pid), 9)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
 
     def remove(self) -> None:
-        """Takes the group away; a group that is busy stays for the next time."""
-        with contextlib.suppress(OSError):
-            self.path.rmdir()
+        """Takes the group away. What was just killed in it may take a moment to be gone."""
+        deadline = time.monotonic() + _BUSY_S
+        while True:
+            try:
+                self.path.rmdir()
+            except OSError as error:
+                if error.errno != errno.EBUSY or time.monotonic() > deadline:
+                    return
+                self.kill_all()  # one that was being forked while the others were killed
+                time.sleep(_BUSY_AGAIN_S)
+            else:
+                return
 
 
 def make_memory_cgroup(name: str, limit_bytes: int) -> MemoryCgroup | None:
@@ -69,6 +84,23 @@ def make_memory_cgroup(name: str, limit_bytes: int) -> MemoryCgroup | None:
         group.remove()
         return None
     return group
+
+
+def group_name(uid: str, container: str, attempt: int) -> str:
+    """The group of one run of a pod's container."""
+    return f"copilot-{uid}-{container}-{attempt}"
+
+
+def remove_groups(uid: str) -> None:
+    """Ends what is left in a pod's groups, and takes them away: for a pod whose supervisor is gone."""
+    place = _parent()
+    if place is None:
+        return
+    parent, version = place
+    for path in parent.glob(f"copilot-{uid}-*"):
+        group = MemoryCgroup(path, version)
+        group.kill_all()
+        group.remove()
 
 
 def memory_limits_work() -> bool:

@@ -1,7 +1,8 @@
 """A pod of the process executor on disk: who may write what, and how changes are told to whoever listens.
 
 ``pod.json`` is written once, by the executor. ``status.json`` is written by the pod's supervisor, ``deletion.json`` by the
-executor, each as a whole. ``lock`` is held by the supervisor while it lives, ``control`` is its mailbox.
+executor, each as a whole and with the number of its writing: files' times are too coarse to tell two writings apart.
+``lock`` is held by the supervisor while it lives, ``control`` is its mailbox.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import fcntl
 import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
 POKE: Final = b"poke\n"
+_HOLD_S: Final = 1.0
+_HOLD_AGAIN_S: Final = 0.005
 _START_TIME: Final = 19  # the place of starttime after the name in /proc/<pid>/stat
 
 
@@ -31,29 +35,24 @@ class PodRecord:
 
     def read(self) -> dict[str, Any] | None:
         """The whole pod as the API shows it, or None where there is none (any more)."""
-        pod = _read(self.directory / "pod.json")
+        released, deletion, told = self.released(), self.deletion(), self._told()
+        pod = _read(self.directory / "pod.json")  # last: a directory that goes away meanwhile is no pod without a status
         if pod is None:
             return None
-        deletion = _read(self.directory / "deletion.json")
-        status = _read(self.directory / "status.json")
-        metadata = {**pod["metadata"], **({"finalizers": []} if self._released() else {})}
-        metadata["resourceVersion"] = str(self.version())
+        metadata = {**pod["metadata"], **({"finalizers": []} if released else {})}
         if deletion is not None:
             metadata["deletionTimestamp"] = deletion["deletionTimestamp"]
             metadata["deletionGracePeriodSeconds"] = deletion["deletionGracePeriodSeconds"]
-        return {**pod, "metadata": metadata, "status": status or {"phase": "Pending"}}
-
-    def version(self) -> int:
-        """A number that grows with each change."""
-        newest = 0
-        for name in ("pod.json", "status.json", "deletion.json", "released"):
-            with contextlib.suppress(OSError):
-                newest = max(newest, (self.directory / name).stat().st_mtime_ns)
-        return newest
+        # Each of the parts only counts up, so the sum grows with each change, whoever makes it.
+        metadata["resourceVersion"] = str(1 + told.get("revision", 0) + (deletion or {}).get("revision", 0) + released)
+        return {**pod, "metadata": metadata, "status": told.get("status") or {"phase": "Pending"}}
 
     def write_status(self, status: Mapping[str, Any]) -> None:
         """The supervisor's word."""
-        write_whole(self.directory / "status.json", status)
+        write_whole(self.directory / "status.json", {"revision": self._told().get("revision", 0) + 1, "status": status})
+
+    def _told(self) -> dict[str, Any]:
+        return _read(self.directory / "status.json") or {}
 
     def begun(self) -> bool:
         """A supervisor took it on once."""
@@ -76,11 +75,18 @@ class PodRecord:
         """When and with how much grace it was deleted, or None."""
         return _read(self.directory / "deletion.json")
 
+    def write_deletion(self, at: str, grace_s: float) -> None:
+        """Somebody wants it gone."""
+        revision = (self.deletion() or {}).get("revision", 0) + 1
+        deletion = {"deletionTimestamp": at, "deletionGracePeriodSeconds": grace_s, "revision": revision}
+        write_whole(self.directory / "deletion.json", deletion)
+
     def release(self) -> None:
         """The finalizers are off."""
         (self.directory / "released").touch()
 
-    def _released(self) -> bool:
+    def released(self) -> bool:
+        """The finalizers are off: nobody needs its last state any more."""
         return (self.directory / "released").exists()
 
     def lock(self) -> int | None:
@@ -94,10 +100,15 @@ class PodRecord:
         return descriptor
 
     def hold(self) -> bool:
-        """Takes the lock for as long as this process lives, and writes its id into it; False where another has it."""
-        descriptor = self.lock()
-        if descriptor is None:
-            return False
+        """Takes the lock for as long as this process lives, and writes its id into it; False where another has it.
+
+        Whoever asks whether a supervisor lives has the lock for an instant; only who keeps it is another supervisor.
+        """
+        deadline = time.monotonic() + _HOLD_S
+        while (descriptor := self.lock()) is None:
+            if self.begun() or time.monotonic() > deadline:
+                return False
+            time.sleep(_HOLD_AGAIN_S)
         os.ftruncate(descriptor, 0)
         os.write(descriptor, str(os.getpid()).encode())
         return True
@@ -149,11 +160,13 @@ class Listeners:
                     pipe.unlink()
 
     def open(self, name: str) -> int:
-        """A new pipe's reading end."""
+        """A new pipe's reading end. The pipe has its name once somebody reads it: one without a reader is taken away."""
         self.directory.mkdir(parents=True, exist_ok=True)
-        path = self.directory / name
+        path = self.directory / f".{name}"
         os.mkfifo(path, 0o600)
-        return os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        path.rename(self.directory / name)
+        return descriptor
 
     def close(self, name: str) -> None:
         """No more."""
@@ -162,7 +175,7 @@ class Listeners:
 
     def _pipes(self) -> Iterator[Path]:
         with contextlib.suppress(OSError):
-            yield from self.directory.iterdir()
+            yield from (each for each in self.directory.iterdir() if not each.name.startswith("."))
 
 
 def _write_pipe(path: Path, data: bytes) -> bool:
@@ -170,10 +183,13 @@ def _write_pipe(path: Path, data: bytes) -> bool:
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except OSError as error:
-        return error.errno not in {errno.ENXIO, errno.ENOENT}
+        return error.errno not in {errno.ENXIO, errno.ENOENT, errno.ENOTDIR}
     try:
-        with contextlib.suppress(BlockingIOError):
-            os.write(descriptor, data)
+        os.write(descriptor, data)
+    except BlockingIOError:
+        return True
+    except BrokenPipeError:  # its reader went away just now
+        return False
     finally:
         os.close(descriptor)
     return True
@@ -188,8 +204,9 @@ def _birth(pid: int) -> int | None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
+    """None where there is no such file, or no whole one (the machine went down); any other trouble is raised."""
     try:
         found: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return None
     return found

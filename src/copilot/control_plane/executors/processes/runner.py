@@ -16,7 +16,7 @@ from copilot.control_plane.executors.processes.expansion import Command, ConfigE
 from copilot.control_plane.executors.processes.launcher import Launch, RunningProcess, StartError
 from copilot.control_plane.executors.processes.log_files import log_tail
 from copilot.control_plane.executors.processes.machine import Action, PodMachine, RunProbe, Signal, Start
-from copilot.control_plane.executors.processes.memory_cgroup import MemoryCgroup, make_memory_cgroup
+from copilot.control_plane.executors.processes.memory_cgroup import MemoryCgroup, group_name, make_memory_cgroup
 from copilot.control_plane.executors.processes.mounts import Mount, container_mounts
 from copilot.control_plane.executors.processes.quantities import quantity_bytes
 from copilot.control_plane.executors.processes.spec import PodSpec
@@ -280,5 +280,5 @@ class PodRunner:
         limit = ((spec.get("resources") or {}).get("limits") or {}).get("memory")
         if not limit or not self._settings.limits:
             return None
-        name = f"copilot-{self.pod['metadata'].get('uid', os.getpid())}-{spec['name']}-{attempt}"
+        name = group_name(str(self.pod["metadata"].get("uid", os.getpid())), spec["name"], attempt)
         return make_memory_cgroup(name, quantity_bytes(limit))
