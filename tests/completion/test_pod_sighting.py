@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -64,6 +65,14 @@ def disrupted(reason: str, second: int) -> dict[str, Any]:
             Saw.EXITED,
             0,
         ),
+        # While the sidecar lives, the status does not say so yet: the start and the deadline do.
+        (pod(ended(second=6), spec={"activeDeadlineSeconds": 7}), Saw.EXITED, 0),
+        (pod(ended(second=7), spec={"activeDeadlineSeconds": 7}), Saw.DEADLINE, 0),
+        (pod(ended(137, second=9, reason="Error"), spec={"activeDeadlineSeconds": 7}), Saw.DEADLINE, 137),
+        (pod(ended(137, second=9, reason="OOMKilled"), spec={"activeDeadlineSeconds": 7}), Saw.OOM, 137),
+        # It was deleted before its deadline, and took the whole grace period.
+        (pod(ended(137, second=9, reason="Error"), spec={"activeDeadlineSeconds": 7}, metadata=deleted(4)), Saw.DELETED, 137),
+        (pod(ended(137, second=9, reason="Error"), spec={"activeDeadlineSeconds": 7}, metadata=deleted(8)), Saw.DEADLINE, 137),
     ],
 )
 def test_the_first_thing_that_the_table_would_read_is_said(status: dict[str, Any], saw: Saw, code: int) -> None:
@@ -80,6 +89,17 @@ def test_a_task_that_runs_has_not_ended_whatever_happens_to_its_pod() -> None:
     said = pod_sighting(going, observed_at_s=1.0, last_word=True)
     assert said is not None
     assert (said.reason, said.exit_code) == (Saw.DELETED, None)
+
+
+def test_a_task_that_runs_when_nobody_can_wait_any_longer_is_judged_by_the_time() -> None:
+    running = pod(spec={"activeDeadlineSeconds": 7})
+    began_s = datetime.fromisoformat(AT.format(0)).timestamp()
+    assert pod_sighting(running, observed_at_s=began_s + 6.9, last_word=True) is None
+    said = pod_sighting(running, observed_at_s=began_s + 7, last_word=True)
+    assert said is not None
+    assert (said.reason, said.exit_code) == (Saw.DEADLINE, None)
+    assert said.evidence == {"active_deadline_s": "7", "pod_started_at": AT.format(0)}
+    assert pod_sighting(running, observed_at_s=began_s + 7) is None
 
 
 def test_a_pod_without_any_status_yet_says_nothing() -> None:

@@ -3,6 +3,7 @@
 Facts measured on Kubernetes 1.32: main's state is in the API before a native sidecar gets SIGTERM; a pod that was deleted or
 evicted and whose task obeyed ends ``Succeeded`` with exit code 0, so ``deletionTimestamp`` and ``DisruptionTarget`` count
 before the exit code. They do not count where the task had ended by itself before anybody asked for the pod's end.
+``DeadlineExceeded`` is written only when the last container has ended, a sidecar included: before, the deadline is worked out.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from copilot.core.ports import Completion
 #: Annotations that name the task's container, first that does counts; without one it is the first container.
 MAIN_ANNOTATIONS: Final = ("copilot.dev/main-container", "kubectl.kubernetes.io/default-container", "primary_container_name")
 _PREEMPTION: Final = "PreemptionByScheduler"
+_DEADLINE: Final = "DeadlineExceeded"
 
 Pod = Mapping[str, Any]
 
@@ -42,23 +44,28 @@ def pod_sighting(pod: Pod, *, observed_at_s: float, container: str = "", last_wo
     if not ended and not last_word:
         return None
     code = ended.get("exitCode")
-    saw, evidence = next(_seen(pod, ended), (None, {}))
+    saw, evidence = next(_seen(pod, ended, observed_at_s), (None, {}))
     if saw is None:
         return None
     facts = {**evidence, **({"container_reason": str(ended["reason"])} if ended.get("reason") else {})}
     return Completion(Witness.POD, saw, code if isinstance(code, int) else None, facts, observed_at_s)
 
 
-def _seen(pod: Pod, ended: Mapping[str, Any]) -> Iterator[tuple[Saw, dict[str, str]]]:
+def _seen(pod: Pod, ended: Mapping[str, Any], observed_at_s: float) -> Iterator[tuple[Saw, dict[str, str]]]:
     """In the order in which the truth table reads them."""
     status: Mapping[str, Any] = pod.get("status") or {}
     metadata: Mapping[str, Any] = pod.get("metadata") or {}
     ended_at_s = _seconds(ended.get("finishedAt"))
     if ended.get("reason") == "OOMKilled":
         yield Saw.OOM, {}
-    if status.get("reason") == "DeadlineExceeded" and not _before_deadline(pod, ended_at_s):
-        yield Saw.DEADLINE, _told(status)
     asked_at_s = _asked_at_s(pod)
+    deadline_s = _deadline_s(pod)
+    if deadline_s is None:
+        if status.get("reason") == _DEADLINE:
+            yield Saw.DEADLINE, _told(status)
+    # What still runs is judged by the time of this look: the kubelet took the pod's start from the clock of this machine.
+    elif (observed_at_s if ended_at_s is None else ended_at_s) >= deadline_s and not (asked_at_s and asked_at_s < deadline_s):
+        yield Saw.DEADLINE, {**_deadline_evidence(pod), **(_told(status) if status.get("reason") == _DEADLINE else {})}
     if ended_at_s is None or asked_at_s is None or ended_at_s >= asked_at_s:
         disrupted = _disruption(status)
         if disrupted:
@@ -92,12 +99,18 @@ def _asked_at_s(pod: Pod) -> float | None:
     return _seconds(_disruption(pod.get("status") or {}).get("lastTransitionTime"))
 
 
-def _before_deadline(pod: Pod, ended_at_s: float | None) -> bool:
+def _deadline_s(pod: Pod) -> float | None:
+    """When the kubelet begins to end the pod, in seconds since the epoch; None where there is no deadline, or no start."""
     began_s = _seconds((pod.get("status") or {}).get("startTime"))
     allowed_s = (pod.get("spec") or {}).get("activeDeadlineSeconds")
-    if ended_at_s is None or began_s is None or allowed_s is None:
-        return False
-    return ended_at_s < began_s + float(allowed_s)
+    return None if began_s is None or allowed_s is None else began_s + float(allowed_s)
+
+
+def _deadline_evidence(pod: Pod) -> dict[str, str]:
+    return {
+        "active_deadline_s": str(pod["spec"]["activeDeadlineSeconds"]),
+        "pod_started_at": str(pod["status"]["startTime"]),
+    }
 
 
 def _told(fields: Mapping[str, Any]) -> dict[str, str]:

@@ -6,6 +6,7 @@ import contextlib
 import shutil
 import threading
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.executors.processes.expansion import object_data
@@ -30,6 +31,16 @@ _REFERENCES: Final = {
 _NOT_STARTED: Final = {"imageID": "", "ready": False, "started": False, "restartCount": 0, "lastState": {}}
 
 
+class _Runner(PodRunner):
+    """A pod whose ``activeDeadlineSeconds`` may change while it runs: one of the few fields that the API lets change."""
+
+    def take_deadline(self, active_deadline_s: float | None) -> None:
+        """As the pod's object has it now."""
+        if active_deadline_s != self.machine.spec.active_deadline_s:
+            self.machine.spec = replace(self.machine.spec, active_deadline_s=active_deadline_s)
+            self._tick()
+
+
 class Kubelet:
     """One node.
 
@@ -47,7 +58,7 @@ class Kubelet:
         """See the class."""
         self._storage, self._root, self._settings = storage, root, settings
         self._loop = Loop()
-        self._runners: dict[str, PodRunner] = {}
+        self._runners: dict[str, _Runner] = {}
         self._graces: dict[str, int] = {}
         self.missing_images: set[str] = set()
         self.unschedulable = ""
@@ -106,6 +117,8 @@ class Kubelet:
             self._schedule(pod)
         elif uid not in self._runners and pod["status"].get("phase") not in TERMINAL:
             self._run(pod)
+        elif uid in self._runners:
+            self._runners[uid].take_deadline(pod["spec"].get("activeDeadlineSeconds"))
         grace = pod["metadata"].get("deletionGracePeriodSeconds")
         if grace is not None and uid in self._runners and grace < self._graces.get(uid, grace + 1):
             self._graces[uid] = grace
@@ -155,7 +168,7 @@ class Kubelet:
                 self._wait_for_object(pod, kind, name)
                 self._loop.call_at(_soon(), lambda: self._see_again(pod))
                 return
-        runner = PodRunner(
+        runner = _Runner(
             pod,
             self._place(pod),
             self._loop,
