@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from copilot.stores.settings import S3Settings
 from copilot.testing.servers.process import (
@@ -34,6 +35,7 @@ class S3Server:
         secret_key: its secret.
         region: what it calls its region.
         identities: further access keys and their secrets, equally mighty.
+        log: what it prints, while it runs; None where that is not known.
     """
 
     endpoint: str
@@ -41,6 +43,7 @@ class S3Server:
     secret_key: str = field(repr=False)
     region: str = "us-east-1"
     identities: Mapping[str, str] = field(default_factory=dict, repr=False)
+    log: Path | None = None
 
     @property
     def signer(self) -> Signer:
@@ -121,7 +124,13 @@ def seaweedfs(identities: Mapping[str, str] | None = None) -> Iterator[S3Server]
 
         def plan() -> Launch:
             master, master_rpc, volume, volume_rpc, filer, filer_rpc, s3, s3_rpc, debug = free_ports(9)
-            server = S3Server(f"http://{LOOPBACK}:{s3}", access_key, secret_key, identities=dict(identities or {}))
+            server = S3Server(
+                f"http://{LOOPBACK}:{s3}",
+                access_key,
+                secret_key,
+                identities=dict(identities or {}),
+                log=directory / "seaweedfs.log",
+            )
             started[:] = [server]
             argv = [
                 weed, "-logtostderr=true", "server", f"-ip={LOOPBACK}", f"-ip.bind={LOOPBACK}",
