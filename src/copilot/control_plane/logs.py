@@ -1,8 +1,11 @@
-"""An attempt's log: live from its pod, afterwards from the store. Either way lines with their times."""
+"""An attempt's log: live from its pod, afterwards from the store. Either way lines with their times.
+
+The task's secrets are masked: here in a live log, when it is archived in the one in the store.
+"""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
 
@@ -11,6 +14,7 @@ from flyteidl2.logs.dataplane.payload_pb2 import LogLine, LogLineOriginator
 from copilot.control_plane.errors import NoSuchResource
 from copilot.control_plane.lifecycle.observe import main_name, main_status
 from copilot.core.errors import PodNotFound
+from copilot.core.secret_mask import StreamMask
 
 if TYPE_CHECKING:
     from copilot.control_plane.lifecycle.records import AttemptRecord
@@ -63,7 +67,8 @@ async def attempt_lines(office: Office, record: AttemptRecord) -> AsyncIterator[
         state = ((main_status(pod) or {}).get("state") or {}) if pod is not None else {}
         if pod is not None and ("running" in state or "terminated" in state):
             try:
-                async for lines in _batches(office.executor.follow(record.attempt.pod_name, main_name(pod))):
+                live = office.executor.follow(record.attempt.pod_name, main_name(pod))
+                async for lines in _batches(_masked(live, await office.known_secrets(record))):
                     yield lines
             except PodNotFound as cause:
                 raise NoSuchResource("the pod went while its log was read") from cause
@@ -73,6 +78,13 @@ async def attempt_lines(office: Office, record: AttemptRecord) -> AsyncIterator[
         raise NoSuchResource(f"there is no log of {where} yet", hint="It begins when the task does.")
     async for lines in _batches(_archived(office, record.attempt.logs_uri)):
         yield lines
+
+
+async def _masked(chunks: AsyncIterator[bytes], known: Sequence[bytes]) -> AsyncIterator[bytes]:
+    mask = StreamMask(known)
+    async for chunk in chunks:
+        yield mask.feed(chunk)
+    yield mask.finish()
 
 
 async def _archived(office: Office, uri: str) -> AsyncIterator[bytes]:

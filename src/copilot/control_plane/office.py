@@ -10,18 +10,16 @@ from flyteidl2.core.literals_pb2 import LiteralMap
 from google.protobuf.message import DecodeError
 
 from copilot.control_plane import layout
-from copilot.control_plane.errors import NoSuchResource
 from copilot.control_plane.lifecycle.work import AttemptWork, PodMaker
-from copilot.core.errors import BadInputs, ObjectNotFound
+from copilot.core.errors import BadInputs, ObjectNotFound, SecretNotFound
 
 if TYPE_CHECKING:
-    from sqlalchemy.orm import Session
-
     from copilot.control_plane.db.database import Database
     from copilot.control_plane.executors.bridge import Executor
     from copilot.control_plane.hub import Hub
     from copilot.control_plane.lifecycle.records import AttemptRecord
     from copilot.control_plane.objects import Objects
+    from copilot.control_plane.secret_store import SecretStore
     from copilot.control_plane.settings import ServerSettings
     from copilot.control_plane.signing import UrlSigner
     from copilot.control_plane.vault import Vault
@@ -36,6 +34,7 @@ class Office:
 
     Attributes:
         database, objects, executor, vault: where things are.
+        secrets: who keeps the projects' secrets.
         maker: the pure parts that make pods and judge their ends.
         clock, log, settings: as everywhere.
         signer: makes and checks our own signed URLs.
@@ -47,6 +46,7 @@ class Office:
     objects: Objects
     executor: Executor
     vault: Vault
+    secrets: SecretStore
     maker: PodMaker
     clock: Clock
     log: Log
@@ -61,13 +61,15 @@ class Office:
         return self.database.hub
 
     async def work_for(self, record: AttemptRecord, *, token: str) -> AttemptWork:
-        """The attempt's work. With ``token`` it is to become a pod: then its inputs and secrets are read too.
+        """The attempt's work. With ``token`` it is to become a pod: then its inputs are read too.
 
         Raises:
-            NoSuchResource: a secret that the task asks for is not there.
+            SecretNotFound: a secret that the task asks for is not there.
             BadInputs, ObjectNotFound: the inputs are not there, or are not inputs.
         """
         run, action, attempt = record.run, record.action, record.attempt
+        if token:
+            await self._check_secrets(record)
         previous = layout.attempt_prefix(run.output_base, action.name, attempt.number - 1) if attempt.number > 1 else ""
         return AttemptWork(
             project=run.project,
@@ -89,7 +91,6 @@ class Office:
             report_url=f"{self.address}/copilot/v1/report" if self.address and token else "",
             report_token=token,
             endpoint=self.address.partition("://")[2],
-            secrets=await self._secrets(record) if token else {},
             pod_env=self.settings.pod_env,
             task_env=self.settings.task_env,
         )
@@ -98,6 +99,19 @@ class Office:
         """What this executor does otherwise than a cluster, for the run's events."""
         notes = getattr(self.executor.pods, "notes", None)
         return list(notes(manifest)) if notes is not None else []
+
+    async def known_secrets(self, record: AttemptRecord) -> list[bytes]:
+        """The values that must not be seen in what the task says: of the secrets it asks for, those that are there still."""
+        wanted = sorted({secret.key for secret in record.spec.task_template.security_context.secrets})
+        project, domain = record.run.project, record.run.domain
+        if not wanted:
+            return []
+
+        def resolve(session: Session) -> list[bytes]:
+            values = [self.vault.resolve(session, project, domain, key) for key in wanted]
+            return [value for value in values if value is not None]
+
+        return await self.database.read(resolve)
 
     async def _inputs(self, uri: str) -> LiteralMap:
         data = await self.objects.read(uri)
@@ -108,21 +122,15 @@ class Office:
         except DecodeError as cause:
             raise BadInputs("the task's inputs are no literals", op="read", subject=uri) from cause
 
-    async def _secrets(self, record: AttemptRecord) -> dict[str, bytes]:
+    async def _check_secrets(self, record: AttemptRecord) -> None:
+        """What is not there is said before anything runs. The values are read by the pod itself, and by nobody else."""
         wanted = {secret.key for secret in record.spec.task_template.security_context.secrets}
-        if not wanted:
-            return {}
-
-        def resolve(session: Session) -> dict[str, bytes]:
-            found = {}
-            for key in sorted(wanted):
-                value = self.vault.resolve(session, record.run.project, record.run.domain, key)
-                if value is None:
-                    raise NoSuchResource(
-                        f"secret {key!r} not found for {record.run.project}/{record.run.domain}",
-                        hint=f"Store it: flyte create secret {key}.",
-                    )
-                found[key] = value
-            return found
-
-        return await self.database.read(resolve)
+        project, domain = record.run.project, record.run.domain
+        missing = await self.secrets.missing(project, domain, wanted)
+        if missing is not None:
+            raise SecretNotFound(
+                f"there is no secret called {missing}",
+                op="pod",
+                subject=missing,
+                hint=f"Create it: flyte create secret {missing} --project {project} --domain {domain}.",
+            )

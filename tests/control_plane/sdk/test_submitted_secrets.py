@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from copilot.testing.server_process import PROGRAMS, ServerProcess
+from copilot.testing.server_process import PROGRAMS, ServerProcess, until
 
 VALUE = "correct-horse-battery"
 
@@ -65,6 +65,26 @@ def test_a_secret_that_was_deleted_is_missed_by_name(server: ServerProcess) -> N
     ended = server.copilot("submit", "--image", "none", "--secret", "short_lived", "--wait", "--", "true")
     assert ended.returncode == 23
     assert "'short_lived' not found" in ended.stdout
+
+
+def test_what_a_task_says_shows_no_secret_neither_live_nor_afterwards(server: ServerProcess, tmp_path: Path) -> None:
+    assert put(server, "told", VALUE).returncode == 0
+    go = tmp_path / "go"
+    task = f'echo "the key is $KEY"; while ! test -e {go}; do sleep 0.05; done; printf "again $KEY"'
+    command = ["submit", "--image", "none", "--secret", "KEY=told", "--run-name", "careless", "--", "sh", "-c", task]
+    assert server.copilot(*command).returncode == 0
+    env = {**os.environ, "COPILOT_SERVER": server.url, "PYTHONUNBUFFERED": "1"}
+    follow = [str(PROGRAMS / "copilot"), "logs", "-f", "careless"]
+    with subprocess.Popen(follow, env=env, stdout=subprocess.PIPE, text=True) as following:
+        assert following.stdout is not None
+        live = following.stdout.readline()
+        go.touch()
+        live += following.stdout.read()
+    assert live == "the key is ***\nagain ***\n"
+    logs = server.data / "store" / "logs" / "flytesnacks" / "development" / "careless"
+    until(lambda: any(logs.rglob("*.log")), "the log is in the store")
+    assert server.copilot("logs", "careless").stdout == live
+    assert not any(VALUE.encode() in file.read_bytes() for file in (server.data / "store").rglob("*") if file.is_file())
 
 
 @pytest.mark.parametrize("given", ["", "=name", "1x=name", "NAME="])

@@ -254,7 +254,8 @@ class Keeper:
             pod = await executor.get(name)
         archived = record.attempt.logs_archived
         if pod is not None and not archived and look(pod).times.get(Phase.RUNNING) is not None:
-            archived = await archive_log(executor, self._office.objects, name, main_name(pod), record.attempt.logs_uri)
+            known, main = await self._office.known_secrets(record), main_name(pod)
+            archived = await archive_log(executor, self._office.objects, name, main, record.attempt.logs_uri, known=known)
         if pod is not None:
             await executor.release(name)
             await executor.delete(name, grace_s=0)
