@@ -9,6 +9,7 @@ import random
 import re
 import subprocess
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -172,10 +173,16 @@ class Story:
         return {key.decode().removeprefix(f"{self.prefix}/") for key in keys}
 
     def unfinished(self) -> list[str]:
+        return [key for key, _ in self.unfinished_uploads()]
+
+    def unfinished_uploads(self) -> list[tuple[str, str]]:
         query = {"uploads": "", "prefix": f"{self.prefix}/"}
         answer = self.inputs.server.signer.request("GET", f"/{self.inputs.bucket}", query=query)
         assert answer.status == 200
-        return [key.decode() for key in re.findall(rb"<Key>([^<]*)</Key>", answer.body)]
+        keys = [key.decode() for key in re.findall(rb"<Key>([^<]*)</Key>", answer.body)]
+        return list(
+            zip(keys, [name.decode() for name in re.findall(rb"<UploadId>([^<]*)</UploadId>", answer.body)], strict=True)
+        )
 
 
 class Forks:
@@ -188,6 +195,8 @@ class Forks:
 
     def run(self, story: Story, argv: list[str], kill_after_s: float | None = None) -> int:
         """As ``Story.run``, killed after that time if it still runs."""
+        with story.log.open("a") as log:
+            log.write(f"--- a run begins at {time.time():.3f}, to be killed after {kill_after_s} s\n")
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         order = {"argv": argv, "environ": story.environ, "log": str(story.log), "kill_after_s": kill_after_s}
