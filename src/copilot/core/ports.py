@@ -49,6 +49,7 @@ class Capabilities:
         versioned: ``ObjectInfo.version`` can be set.
         local: keys are paths of this machine (no network, no parallel ranges needed).
         clear_text: bytes travel without TLS: a bit that flips on the way is noticed by nobody but us.
+        states_content: it is also a ``StatesContent``.
         min_part_bytes: smallest part of a multipart upload but the last; None where there is no re-attachable multipart.
         max_parts: most parts of one multipart upload.
         min_ranged_bytes: objects smaller than this gain nothing from several ranges.
@@ -62,6 +63,7 @@ class Capabilities:
     versioned: bool = False
     local: bool = False
     clear_text: bool = False
+    states_content: bool = False
     min_part_bytes: int | None = None
     max_parts: int = 10_000
     min_ranged_bytes: int = 8 * 1024 * 1024
@@ -170,6 +172,29 @@ class Store(Protocol):
 
     def pending_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """``(key, upload_id)`` of unfinished multipart uploads under ``prefix``; empty where the store has none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFacts:
+    """What a store says of an object's content when it is asked for just that; None for what it does not say.
+
+    Attributes:
+        md5_hex: the MD5 of the content.
+        crc32c: its CRC-32C.
+        part_bytes: the length of the first part of the multipart upload that made it.
+    """
+
+    md5_hex: str | None = None
+    crc32c: int | None = None
+    part_bytes: int | None = None
+
+
+class StatesContent(Protocol):
+    """A store that knows more of an object's content than ``head`` tells (``Capabilities.states_content``)."""
+
+    def content_facts(self, key: str) -> ContentFacts:
+        """One request for what can be compared with the bytes that came. Raises ``ObjectNotFound``."""
         ...
 
 
@@ -307,6 +332,52 @@ class SecretProvider(Protocol):
 
     def close(self, cancel: CancelToken) -> None:
         """Ends the session, where the manager has sessions: what it lent is given back with it."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSecret:
+    """What a manager says of a secret it keeps, without its value.
+
+    Attributes:
+        name: its own name: the last segment of ``SecretRef.name``.
+        created_at_s: seconds since the epoch; None where the manager does not say at once.
+        labels: what ``SecretWriter`` wrote beside it, where the manager keeps such.
+    """
+
+    name: str
+    created_at_s: float | None = None
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+class SecretWriter(Protocol):
+    """Writes secrets to one manager, where a ``SecretProvider`` of the same name reads them by the same references.
+
+    Labels are small facts that are no secrets: lower-case letters, digits, ``-`` and ``_``. Nothing ever gives a value back.
+    """
+
+    def create(self, ref: SecretRef, value: bytes, labels: Mapping[str, str], cancel: CancelToken) -> None:
+        """A new secret. Raises ``SecretExists``; one that was deleted and is still kept by the manager is made anew."""
+        ...
+
+    def update(self, ref: SecretRef, value: bytes, labels: Mapping[str, str], cancel: CancelToken) -> None:
+        """Another value for a secret that is there. Raises ``SecretNotFound``."""
+        ...
+
+    def describe(self, ref: SecretRef, cancel: CancelToken) -> StoredSecret:
+        """Everything but the value. Raises ``SecretNotFound``."""
+        ...
+
+    def delete(self, ref: SecretRef, cancel: CancelToken) -> None:
+        """Nobody can read it any more. Raises ``SecretNotFound``."""
+        ...
+
+    def list(self, within: SecretRef, cancel: CancelToken) -> Iterator[StoredSecret]:
+        """Every secret whose name begins with that of ``within``, in no promised order."""
+        ...
+
+    def close(self, cancel: CancelToken) -> None:
+        """Ends the session, where the manager has sessions."""
         ...
 
 

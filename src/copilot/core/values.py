@@ -59,6 +59,8 @@ class Receipt:
         etag: what the store called this content, or empty.
         version: the store's version id, or empty.
         variable: the variable it belongs to.
+        proof: what showed that the bytes came as they are stored: ``md5``, ``crc32c``, ``two readings``; ``none`` where nothing
+            could; empty where the transport itself (TLS, this machine) answers for it.
     """
 
     uri: str
@@ -68,6 +70,7 @@ class Receipt:
     etag: str = ""
     version: str = ""
     variable: str = ""
+    proof: str = ""
 
 
 @dataclass(frozen=True, slots=True)
