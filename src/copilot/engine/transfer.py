@@ -16,6 +16,7 @@ from copilot.engine.atomic import make_directory, remove_tree
 from copilot.engine.context import Context
 from copilot.engine.crew import Crew
 from copilot.engine.fetch import fetch_jobs
+from copilot.engine.retract import RetractJob
 from copilot.engine.retry import Retrier
 from copilot.engine.send import WriteJob, send_jobs
 
@@ -132,6 +133,15 @@ class Transfer:
         """
         location = self._stores.locate(uri)
         return self._one(WriteJob(self._context, location, data, redact(uri).rpartition("/")[2], if_absent=if_absent), cancel)
+
+    def retract(self, uri: str, cancel: CancelToken) -> None:
+        """Removes a document of our own that no longer holds; one that is gone is no error. Never for user data.
+
+        Raises:
+            Unsupported: the store cannot.
+            StoreError, LocalError, Interrupted: as for ``fetch``.
+        """
+        self._one(RetractJob(self._context, self._stores.locate(uri)), cancel)
 
     def _one(self, job: Job[_R], cancel: CancelToken) -> _R:
         for result in self._crew(iter((job,)), cancel).results():

@@ -113,6 +113,11 @@ class FsspecStore:
         del prefix
         return iter(())
 
+    def retract(self, key: str) -> None:
+        """See ``engine.retract``."""
+        with suppress(ObjectNotFound), self._errors("delete", key):
+            self._fs.rm_file(self._path(key))
+
     def _write(self, path: str, chunks: Iterator[bytes | memoryview]) -> None:
         file = self._fs.open(path, "wb", autocommit=False, block_size=WHOLE_BYTES)
         try:

@@ -124,6 +124,12 @@ class LocalStore:
         del prefix
         return iter(())
 
+    def retract(self, key: str) -> None:
+        """See ``engine.retract``."""
+        path = self._path(key, "delete")
+        with self._errors("delete", key), suppress(FileNotFoundError, NotADirectoryError):
+            os.unlink(path)
+
     def _check_pin(self, info: ObjectInfo, if_match: str | None) -> None:
         if if_match is not None and if_match != info.etag:
             name = self._name(info.key)
@@ -212,7 +218,7 @@ def _classified(error: OSError, op: str, name: str) -> CopilotError:
     if number in {errno.ENOSPC, errno.EDQUOT}:
         return DiskFull(f"There is no space left to write {name}", op=op, subject=name, hint="Give the volume more space.")
     if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        if op == "put":
+        if op in {"put", "delete"}:
             return ReadOnlyPath(f"{name} cannot be written: {error.strerror}", op=op, subject=name, hint="Mount it writable.")
         return AccessDenied(f"{name} cannot be read: {error.strerror}", op=op, subject=name, hint="Check who owns it.")
     if number == errno.EISDIR:

@@ -79,6 +79,10 @@ class MemoryStore:
             found = [(upload.key, name) for name, upload in self._uploads.items() if upload.key.startswith(prefix)]
         yield from found
 
+    def retract(self, key: str) -> None:
+        """See ``engine.retract``."""
+        self.remove(key)
+
     def remove(self, key: str) -> None:
         """Takes an object away: for tests, which need objects that vanish. Not in the port."""
         with self._lock:

@@ -193,6 +193,12 @@ class ObjectStore:
         """See the port."""
         return self._multiparts.pending(as_prefix(prefix)) if self._multiparts else iter(())
 
+    def retract(self, key: str) -> None:
+        """See ``engine.retract``."""
+        handle, path = self._handle(key, "delete")
+        with suppress(ObjectNotFound), self.errors("delete", key):
+            self._obstore.delete(handle, path)
+
     def put_rooted(self, root: str, key: str, data: bytes | bytearray) -> str:
         """A body for the store's own protocol, sent with obstore's signature over it: ``root`` is as above. Its etag."""
         with self.errors("put", key):

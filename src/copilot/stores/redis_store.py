@@ -145,6 +145,11 @@ class RedisStore:
         del prefix
         return iter(())
 
+    def retract(self, key: str) -> None:
+        """See ``engine.retract``."""
+        with self._errors("delete", key):
+            self._client.delete(_raw(key))
+
     def _value(self, key: str, op: str) -> bytes:
         with self._errors(op, key):
             data: bytes | None = self._client.get(_raw(key))

@@ -33,6 +33,7 @@ from copilot.core.errors import (
     Unsupported,
 )
 from copilot.core.ports import Checksum, ObjectInfo, Store
+from copilot.engine.retract import Retracts
 from copilot.stores.sources import BytesSource, new_digest
 from copilot.testing.store_read_contract import (
     BIG,
@@ -239,6 +240,17 @@ class StoreContract(ReadContract):
         digest.update(b"content")
         store.put(f"{place}a", BytesSource(b"content"), checksum=Checksum(algorithm, digest.digest()))
         assert raw.peek(f"{place}a") == b"content"
+
+    def test_a_document_that_is_taken_back_is_gone_and_its_neighbours_are_not(self, store: Store, raw: Raw, place: str) -> None:
+        assert isinstance(store, Retracts)
+        for name in ("error.pb", "error.pb2", "outputs.pb"):
+            raw.poke(f"{place}{name}", b"x")
+        store.retract(f"{place}error.pb")
+        assert raw.peek(f"{place}error.pb") is None
+        with pytest.raises(ObjectNotFound):
+            store.head(f"{place}error.pb")
+        assert (raw.peek(f"{place}error.pb2"), raw.peek(f"{place}outputs.pb")) == (b"x", b"x")
+        store.retract(f"{place}error.pb")
 
     def test_a_missing_bucket_is_called_so(self, nowhere: Store, place: str) -> None:
         """By every request: it is the first mistake people make."""
