@@ -27,6 +27,8 @@ FINALIZER: Final = "copilot.dev/outcome"
 PATIENCE_S: Final = 40.0
 OBEYS: Final = "trap 'exit 0' TERM; echo ready; while :; do sleep 0.05; done"
 DEAF: Final = "trap '' TERM; echo ready; while :; do sleep 0.05; done"
+UP: Final = "touch /shared/up; "
+AWAITS: Final = "while ! test -e /shared/up; do sleep 0.05; done; "
 _numbers = itertools.count()
 
 
@@ -114,11 +116,15 @@ class PodApiContract:
     def create(self, pod: Pod, **more: Json) -> str:
         """Creates a pod that is taken away after the test."""
         self.made.append(str(pod["metadata"]["name"]))
+        made: Pod = self.pods.create(self.fitted(pod), **more)
+        return str(made["metadata"]["name"])
+
+    def fitted(self, pod: Pod) -> Pod:
+        """The pod as the place under test takes it; here with the suite's image."""
         spec = {**pod["spec"]}
         for part in ("initContainers", "containers"):
             spec[part] = [{**each, "image": self.image} for each in spec.get(part, ())]
-        made: Pod = self.pods.create({**pod, "spec": spec}, **more)
-        return str(made["metadata"]["name"])
+        return {**pod, "spec": spec}
 
     def get(self, name: str) -> Pod:
         """The pod as it is."""
@@ -208,15 +214,15 @@ class PodApiContract:
             manifest(
                 self.namespace,
                 container("main", "touch /shared/never"),
-                inits=(sidecar("side", OBEYS), container("init", "exit 7")),
+                inits=(sidecar("side", OBEYS.replace("echo", UP + "echo")), container("init", AWAITS + "exit 7")),
             )
         )
         assert (phase(pod), ended(pod, "init")["exitCode"], ended(pod, "side")["exitCode"]) == ("Failed", 7, 0)
         assert "waiting" in status_of(pod, "main")["state"]
 
     def test_main_s_end_is_known_before_the_sidecar_is_told_and_the_pod_runs_until_it_ends(self) -> None:
-        works = "trap 'sleep 1; echo uploaded; exit 0' TERM; while :; do sleep 0.05; done"
-        name = self.create(manifest(self.namespace, container("main", "true"), inits=(sidecar("side", works),)))
+        works = f"trap 'sleep 1; echo uploaded; exit 0' TERM; {UP}while :; do sleep 0.05; done"
+        name = self.create(manifest(self.namespace, container("main", AWAITS), inits=(sidecar("side", works),)))
         between = self.until(name, lambda pod: ended(pod, "main"))
         assert (phase(between), running(between, "side")) == ("Running", True)
         pod = self.until(name, over)
@@ -224,7 +230,8 @@ class PodApiContract:
         assert self.log(name, "side") == "uploaded\n"
 
     def test_a_sidecar_that_is_killed_leaves_the_phase_succeeded(self) -> None:
-        pod = self.finish(manifest(self.namespace, container("main", "true"), inits=(sidecar("side", DEAF),), grace_s=1))
+        deaf = DEAF.replace("echo", UP + "echo")
+        pod = self.finish(manifest(self.namespace, container("main", AWAITS), inits=(sidecar("side", deaf),), grace_s=1))
         assert (phase(pod), ended(pod, "main")["exitCode"], ended(pod, "side")["exitCode"]) == ("Succeeded", 0, 137)
 
     def test_a_sidecar_that_ends_while_main_runs_is_started_again(self) -> None:
@@ -246,14 +253,15 @@ class PodApiContract:
         assert pod["metadata"]["deletionTimestamp"]
 
     def test_a_deleted_pod_whose_main_is_deaf_is_killed_after_the_grace_and_its_sidecar_told_only_then(self) -> None:
-        stamped = "trap 'date +%s; exit 0' TERM; while :; do sleep 0.05; done"
+        stamped = "trap 'date +%s; exit 0' TERM; echo ready; while :; do sleep 0.05; done"
         name = self.create(manifest(self.namespace, container("main", DEAF), inits=(sidecar("side", stamped),), grace_s=30))
+        self.until_ready(name, "side")
         self.until_ready(name)
         began = time.time()
         self.pods.delete(self.namespace, name, grace_s=2)
         pod = self.until(name, over)
         assert (phase(pod), ended(pod, "main")["exitCode"]) == ("Failed", 137)
-        assert int(self.log(name, "side")) - began >= 1
+        assert int(self.log(name, "side").split()[-1]) - began >= 1
 
     def test_a_second_deletion_shortens_the_grace(self) -> None:
         name = self.create(manifest(self.namespace, container("main", DEAF), grace_s=600))
@@ -277,7 +285,7 @@ class PodApiContract:
         pod = manifest(self.namespace, container("main", "true"))
         self.create(pod)
         with pytest.raises(PodExists):
-            self.pods.create(pod)
+            self.pods.create(self.fitted(pod))
 
     def test_a_manifest_without_containers_is_refused(self) -> None:
         pod = manifest(self.namespace, container("main", "true"))

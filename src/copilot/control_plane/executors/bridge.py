@@ -6,6 +6,7 @@ Pods are told apart by name alone: one server has one namespace.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -116,7 +117,7 @@ class Executor:
         loop = asyncio.get_running_loop()
 
         def tell(kind: str, pod: Pod) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the loop was closed: there is nobody to tell
                 loop.call_soon_threadsafe(seen, kind, pod)
 
         self._watcher = threading.Thread(target=self._watch, args=(tell,), name="pods-watch", daemon=True)
@@ -131,8 +132,10 @@ class Executor:
                     tell(kind, pod)
             except CopilotError as error:
                 self._log.event("pods.watch.lost", level="warning", error=error.sentence())
-                self._stop.wait(again_s)
-                again_s = min(again_s * 2, _MOST_AGAIN_S)
+            except Exception as error:  # noqa: BLE001 - a bug in an executor must not leave the server without a watch
+                self._log.event("pods.watch.lost", level="error", error=repr(error))
+            self._stop.wait(again_s)
+            again_s = min(again_s * 2, _MOST_AGAIN_S)
 
     async def create(self, manifest: Mapping[str, Any], secrets: Sequence[Mapping[str, Any]] = ()) -> Pod:
         """The pod, made now or found there: its name is its attempt's, so one of that name is the one we want."""

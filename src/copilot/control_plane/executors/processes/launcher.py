@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _INFO_S: Final = 10.0
 _BLOCK_BYTES: Final = 64 * 1024
+_MOST_LAST_BLOCKS: Final = 32
 _JOIN_GROUP: Final = 'echo 0 >"$1" && shift && exec "$@"'
 
 OnExit = Callable[[int, bool], None]
@@ -111,8 +112,10 @@ class RunningProcess:
             raise StartError("StartError", f"the process could not be started: {cause.strerror}") from cause
         finally:
             os.close(told)
-        self.pid = self._inner_pid(info) if sandbox.has_mounts else self._process.pid
-        os.close(info)
+        try:
+            self.pid = self._inner_pid(info) if sandbox.has_mounts else self._process.pid
+        finally:
+            os.close(info)
         self._log = LogWriter(launch.log) if launch.log else None
         self._streams = {"stdout": self._process.stdout, "stderr": self._process.stderr}
         for name, stream in self._streams.items():
@@ -152,7 +155,8 @@ class RunningProcess:
         stream = self._streams[name]
         if stream is None or self._log is None:
             return
-        while True:
+        # What escaped its group may write for ever: of that, no more than a pipe can hold at the end of the command itself.
+        for _ in range(_MOST_LAST_BLOCKS if last else 1):
             try:
                 block = os.read(stream.fileno(), _BLOCK_BYTES)
             except BlockingIOError:
@@ -161,8 +165,6 @@ class RunningProcess:
                 last = True
                 break
             self._log.feed(name, block)
-            if not last:
-                return
         if last:
             self._loop.remove_reader(stream.fileno())
             stream.close()

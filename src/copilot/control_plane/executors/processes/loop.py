@@ -7,6 +7,7 @@ import heapq
 import itertools
 import os
 import selectors
+import signal
 import time
 from collections import deque
 from collections.abc import Callable
@@ -59,6 +60,10 @@ class Loop:
         self._soon.append(callback)
         with contextlib.suppress(BlockingIOError, OSError):
             os.write(self._waker, b"\0")
+
+    def wake_on_signals(self) -> None:
+        """A signal ends the wait, so that its Python handler runs now; without this, one at the wrong instant would not."""
+        signal.set_wakeup_fd(self._waker, warn_on_full_buffer=False)
 
     def stop(self) -> None:
         """Ends ``run``; may be called from any thread."""

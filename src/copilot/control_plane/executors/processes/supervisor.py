@@ -63,6 +63,7 @@ def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path
 
     loop.add_reader(mailbox, letter)
     grace_s = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
+    loop.wake_on_signals()
     signal.signal(signal.SIGTERM, lambda *_: loop.call_soon(lambda: runner.evict(*SHUTDOWN, grace_s)))
     loop.call_soon(runner.begin)
     loop.call_soon(look)
