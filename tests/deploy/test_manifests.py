@@ -16,6 +16,7 @@ import pytest
 import yaml
 
 from copilot.cli.platform.server import command
+from copilot.control_plane.api.metrics_endpoint import PATH
 from copilot.control_plane.pods.labels import MANAGED
 
 Json = Any
@@ -55,9 +56,21 @@ VALUES: dict[str, Json] = {
         "nodeSelector": {"pool": "system"},
         "tolerations": [{"key": "system", "operator": "Exists"}],
     },
-    "bare": {"auth": False, "networkPolicy": False, "podDisruptionBudget": False},
+    "bare": {"auth": False, "networkPolicy": False, "podDisruptionBudget": False, "metrics": {"enabled": False}},
+    "monitored": {
+        "dashboard": True,
+        "metrics": {
+            "serviceMonitor": True,
+            "rules": True,
+            "interval": "15s",
+            "from": ["observability", "monitoring"],
+            "labels": {"release": "kube-prometheus-stack"},
+        },
+    },
 }
-CASES = [*(f"helm-{name}" for name in VALUES), "kustomize-dev", "kustomize-prod"]
+CASES = [*(f"helm-{name}" for name in VALUES), "kustomize-dev", "kustomize-prod", "kustomize-monitored"]
+# The Prometheus operator's kinds: no schema of Kubernetes has them; what they hold is tested below, and by Prometheus itself.
+OPERATOR = "monitoring.coreos.com/v1"
 
 
 def chart(tools: Path, values: Json) -> Json:
@@ -106,7 +119,10 @@ def test_what_is_installed_is_as_written_down(rendered: Callable[[str], list[Jso
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("version", VERSIONS)
 def test_it_is_valid_for_old_and_new_kubernetes(rendered: Callable[[str], list[Json]], case: str, version: str) -> None:
-    for each in rendered(case):
+    documents = rendered(case)
+    ours = [each for each in documents if each["apiVersion"] != OPERATOR]
+    assert {each["kind"] for each in documents if each not in ours} <= {"ServiceMonitor", "PrometheusRule"}
+    for each in ours:
         kubernetes_validate.validate(each, version, strict=True)
 
 
@@ -151,19 +167,58 @@ def test_the_server_knows_every_flag_that_it_is_given(rendered: Callable[[str], 
     with command.make_context("server", words, help_option_names=["-h", "--help"]) as context:
         assert context.params["executor"] == "kubernetes"
         assert context.params["auth"] or context.params["insecure_no_auth"]
+        ports = {each["name"]: each["containerPort"] for each in container["ports"]}
+        assert ports.get("metrics") == context.params["metrics_port"]
 
 
-@pytest.mark.parametrize("case", ["helm-default", "helm-production", "kustomize-dev", "kustomize-prod"])
+@pytest.mark.parametrize("case", [case for case in CASES if case != "helm-bare"])
 def test_policies_select_what_is_there(rendered: Callable[[str], list[Json]], case: str) -> None:
     documents = rendered(case)
     labels = only(documents, "Deployment")["spec"]["template"]["metadata"]["labels"]
-    server, tasks = sorted(
-        (each for each in documents if each["kind"] == "NetworkPolicy"), key=lambda each: "ingress" not in each["spec"]
-    )
-    selectors = [server["spec"]["podSelector"]["matchLabels"], only(documents, "Service")["spec"]["selector"]]
+    policies = [each["spec"] for each in documents if each["kind"] == "NetworkPolicy"]
+    tasks = [each for each in policies if "ingress" not in each]
+    assert tasks == [{"podSelector": {"matchLabels": {MANAGED: "true"}}, "policyTypes": ["Ingress"]}]
+    selectors = [each["podSelector"]["matchLabels"] for each in policies if each not in tasks]
+    selectors += [each["spec"]["selector"] for each in documents if each["kind"] == "Service"]
     selectors += [each["spec"]["selector"]["matchLabels"] for each in documents if each["kind"] == "PodDisruptionBudget"]
     assert all(selector.items() <= labels.items() for selector in selectors)
-    assert tasks["spec"] == {"podSelector": {"matchLabels": {MANAGED: "true"}}, "policyTypes": ["Ingress"]}
+
+
+def rules_of(documents: list[Json]) -> list[Json]:
+    return [rule for each in documents if each["kind"] == "NetworkPolicy" for rule in each["spec"].get("ingress", ())]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_port_of_the_metrics_is_open_to_named_namespaces_alone(rendered: Callable[[str], list[Json]], case: str) -> None:
+    documents = rendered(case)
+    to_metrics = [rule for rule in rules_of(documents) if {"port": "metrics"} in rule["ports"]]
+    assert all(rule["ports"] == [{"port": "metrics"}] and rule["from"] for rule in to_metrics)
+    names = {
+        each["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"] for rule in to_metrics for each in rule["from"]
+    }
+    default = set() if case in {"helm-bare", "kustomize-dev", "kustomize-prod"} else {"monitoring"}
+    assert names == ({"observability", "monitoring"} if case == "helm-monitored" else default)
+    # What clients reach, perhaps through a load balancer, does not show it.
+    for service in (each["spec"] for each in documents if each["kind"] == "Service"):
+        ports = [port["name"] for port in service["ports"]]
+        assert ports == (["metrics"] if service.get("clusterIP") == "None" else ["http"])
+
+
+@pytest.mark.parametrize("case", ["helm-monitored", "kustomize-monitored"])
+def test_the_service_monitor_finds_the_port_and_the_rules_are_those_that_prometheus_has_seen(
+    rendered: Callable[[str], list[Json]], case: str
+) -> None:
+    documents = rendered(case)
+    monitor, rules = only(documents, "ServiceMonitor"), only(documents, "PrometheusRule")
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    (service,) = [each for each in documents if each["kind"] == "Service" and wanted <= each["metadata"]["labels"].items()]
+    (endpoint,) = monitor["spec"]["endpoints"]
+    assert (endpoint["path"], [endpoint["port"]]) == (PATH, [port["name"] for port in service["spec"]["ports"]])
+    assert rules["spec"] == yaml.safe_load((CHART / "rules" / "copilot.yaml").read_text())
+    assert {each["metadata"]["namespace"] for each in (monitor, rules, service)} == {service["metadata"]["namespace"]}
+    assert "grafana_dashboard" in only(documents, "ConfigMap")["metadata"]["labels"]
+    if case.startswith("helm"):
+        assert all(each["metadata"]["labels"]["release"] == "kube-prometheus-stack" for each in (monitor, rules))
 
 
 @pytest.mark.parametrize(
@@ -174,21 +229,24 @@ def test_policies_select_what_is_there(rendered: Callable[[str], list[Json]], ca
         ({"stroe": {"uri": "s3://b"}}, "stroe"),
         ({"store": {"uri": "bucket"}}, "/store/uri"),
         ({"wrap": "sometimes"}, "/wrap"),
+        ({"metrics": {"enabled": False, "serviceMonitor": True}}, "need metrics.enabled"),
+        ({"metrics": {"interval": "soon"}}, "/metrics/interval"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_their_name(tools: Path, values: Json, sentence: str) -> None:
     assert sentence in chart(tools, values)["error"]
 
 
-def test_values_and_their_table_are_made_from_the_schema() -> None:
+@pytest.mark.parametrize("script", ["chart_values.py", "metrics_table.py"])
+def test_the_tables_of_the_page_are_made_from_the_schema_and_from_the_metrics(script: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "chart_values.py"), "--check"], capture_output=True, text=True, check=False
+        [sys.executable, str(ROOT / "scripts" / script), "--check"], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout
 
 
 def test_both_ways_bring_the_same_dashboard_and_it_asks_only_for_its_namespace() -> None:
     text = (CHART / "dashboards" / "copilot.json").read_text()
-    assert text == (ROOT / "deploy" / "kustomize" / "overlays" / "prod" / "copilot.json").read_text()
+    assert text == (ROOT / "deploy" / "kustomize" / "components" / "monitoring" / "copilot.json").read_text()
     for panel in json.loads(text)["panels"]:
         assert all('namespace="$namespace"' in target["expr"] for target in panel["targets"])

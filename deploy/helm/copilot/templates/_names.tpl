@@ -11,3 +11,6 @@ app.kubernetes.io/component: server
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
+{{- define "copilot.metrics" -}}
+{{- printf "%s-server-metrics" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}

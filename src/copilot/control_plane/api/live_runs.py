@@ -14,8 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy import text
 
-from copilot.control_plane.lifecycle.moves import ROOT
-from copilot.control_plane.lifecycle.phases import LIVE, Phase
+from copilot.control_plane.lifecycle.phases import LIVE, ROOT, Phase
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -18,12 +18,14 @@ from prometheus_client.process_collector import ProcessCollector
 from copilot import __version__
 from copilot.control_plane.api.live_runs import LiveCollector
 from copilot.control_plane.facts import ActionCreated, AttemptEnded, AttemptStarted, RunEnded
+from copilot.control_plane.lifecycle.moves import Blame
 from copilot.control_plane.lifecycle.outcome import NEVER_STARTS, TASK_FAILED
 from copilot.core.error_document import INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED
-from copilot.core.errors import CopilotError
+from copilot.core.errors import CopilotError, PodApiUnavailable
 
 SUCCEEDED: Final = "Succeeded"
 OTHER: Final = "Other"
+_NOBODY: Final = "nobody"
 #: The server's own words for an attempt's end, beside the reasons of the error tree.
 WORDS: Final = frozenset(
     {
@@ -91,8 +93,17 @@ class ServerMetrics:
         )
         for kind in ("task", "trace", "condition"):
             self._actions.labels(kind)
+        for kind in ("ADDED", "MODIFIED", "DELETED", "BOOKMARK"):
+            self._pod_events.labels(kind)
         for phase in ("succeeded", "failed", "aborted", "timed_out"):
             self._runs_ended.labels(phase)
+        # From 0 on: a rate of what has never happened is none, and no answer at all.
+        self._attempts_ended.labels("succeeded", SUCCEEDED, _NOBODY)
+        for blame in Blame:
+            self._attempts_ended.labels("failed", OTHER, blame.value or _NOBODY)
+        for op in ("create", "get", "delete", "release"):
+            self._pod_calls.labels(op, "ok")
+            self._pod_calls.labels(op, PodApiUnavailable.reason)
         for op in ("read", "write"):
             for reason in ("DatabaseUnavailable", "StateChanged"):
                 self._database_errors.labels(op, reason)
@@ -126,6 +137,10 @@ class ServerMetrics:
             buckets=_SHORT_S,
             registry=registry,
         )
+        for op in ("read", "write"):
+            self._database_s.labels(op)
+        for op in ("create", "get", "logs", "delete", "release"):
+            self._pod_call_s.labels(op)
 
     def _gauges(self, registry: CollectorRegistry) -> None:
         self.pod_watches = Gauge("copilot_pod_watches", "Open watches of pods.", registry=registry)
@@ -176,7 +191,7 @@ class ServerMetrics:
 
     def _attempt_ended(self, fact: AttemptEnded) -> None:
         reason = fact.code or SUCCEEDED
-        self._attempts_ended.labels(fact.phase, reason if reason in self._known else OTHER, fact.blame or "nobody").inc()
+        self._attempts_ended.labels(fact.phase, reason if reason in self._known else OTHER, fact.blame or _NOBODY).inc()
         if fact.ended_at_s is not None:
             self._noticed.observe(max(self._now_s() - fact.ended_at_s, 0.0))
 
