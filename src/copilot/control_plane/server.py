@@ -23,13 +23,15 @@ from copilot.control_plane.db.listener import Listener
 from copilot.control_plane.db.models import Project
 from copilot.control_plane.executors.bridge import Executor
 from copilot.control_plane.hub import Hub
+from copilot.control_plane.keys import FixedKeys, KeyFile, keys_of
 from copilot.control_plane.lifecycle.leader import Leadership
 from copilot.control_plane.lifecycle.scheduler import Scheduler
 from copilot.control_plane.objects import Objects
 from copilot.control_plane.office import Office
+from copilot.control_plane.secret_store import EmbeddedSecrets
 from copilot.control_plane.signing import UrlSigner
 from copilot.control_plane.tokens import Authenticator, first_token
-from copilot.control_plane.vault import Vault, embedded_keys, keys_of
+from copilot.control_plane.vault import Vault
 from copilot.core.errors import BadFlag, LocalIOError
 
 if TYPE_CHECKING:
@@ -37,11 +39,12 @@ if TYPE_CHECKING:
     from copilot.control_plane.lifecycle.leader import Lease
     from copilot.control_plane.lifecycle.work import PodMaker
     from copilot.control_plane.office import Presign
+    from copilot.control_plane.secret_store import SecretStore
     from copilot.control_plane.settings import ServerSettings
     from copilot.core.ports import Clock, Log, PodApi, Stores
 
 ADMIN_TOKEN: Final = "admin.token"  # noqa: S105 - a file's name
-_SECRET_KEYS: Final = "secret.keys"  # noqa: S105 - a file's name
+SECRET_KEYS: Final = "secret.keys"  # noqa: S105 - a file's name
 _URL_KEY: Final = "url.key"
 
 
@@ -56,6 +59,7 @@ class ControlPlane:
         clock, log: as everywhere.
         presign: the store's own signed URLs, or None.
         lease: what one of several servers holds, which then looks after pods; None: this one always does.
+        secrets: who keeps the projects' secrets; None: the server itself, encrypted.
 
     Raises:
         BadFlag: it would listen beyond loopback without authentication, or the database cannot be understood.
@@ -73,6 +77,7 @@ class ControlPlane:
         log: Log,
         presign: Presign | None = None,
         lease: Lease | None = None,
+        secrets: SecretStore | None = None,
     ) -> None:
         check_exposure(settings)
         settings.data.mkdir(parents=True, exist_ok=True)
@@ -82,13 +87,14 @@ class ControlPlane:
         self.metrics = ServerMetrics(clock.now_s)
         self.metrics_url = ""
         self.database = Database(settings.database_url, Hub(), self.metrics)
-        keys = keys_of(settings.secret_keys) if settings.secret_keys else embedded_keys(settings.data / _SECRET_KEYS)
-        url_key = settings.url_key.encode() or embedded_keys(settings.data / _URL_KEY)[0]
+        vault = open_vault(settings)
+        url_key = settings.url_key.encode() or KeyFile(settings.data / _URL_KEY).read()[0]
         self.office = Office(
             database=self.database,
             objects=Objects(stores, max_bytes=settings.limits.max_inline_bytes),
             executor=Executor(MeasuredPods(pods, self.metrics), settings.namespace, log),
-            vault=Vault(keys),
+            vault=vault,
+            secrets=secrets or EmbeddedSecrets(self.database, vault, clock),
             maker=maker,
             clock=clock,
             log=log,
@@ -183,6 +189,13 @@ def _url(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     shown = f"[{host}]" if ":" in host else host
     return f"http://{_reachable(shown)}:{port}"
+
+
+def open_vault(settings: ServerSettings) -> Vault:
+    """Secrets at rest under the keys of the settings, else of the file below ``data``."""
+    if settings.secret_keys:
+        return Vault(FixedKeys(keys_of(settings.secret_keys)))
+    return Vault(KeyFile(settings.data / SECRET_KEYS))
 
 
 def _reachable(host: str) -> str:

@@ -18,6 +18,8 @@ from copilot.core.errors import BadSecretRef
 from copilot.core.ports import SecretRef
 
 ANY, ENV_VAR, FILE = 0, 1, 2  # core.Secret.MountType
+VAULT_FIELD = "value"
+"""The field of a KV secret that holds the value of an embedded secret."""
 
 
 class SecretMessage(Protocol):
@@ -55,13 +57,16 @@ class FlyteSecrets:
 
     Attributes:
         manager: ``embedded``, ``k8s``, ``aws``, ``gcp``, ``azure``, ``vault`` or ``global``.
-        embedded_in: what holds the embedded manager's secrets: ``k8s``, ``aws``, ``gcp`` or ``azure``.
+        embedded_in: what holds the embedded manager's secrets: ``k8s``, ``aws``, ``gcp`` or ``azure`` as with Flyte; further
+            ``vault``, and ``copilot`` for our own server, which knows the scope by the pod's token.
         namespace: the Kubernetes namespace of the embedded manager's secrets.
         org: the scope's organisation.
         domain: the scope's domain.
         project: the scope's project.
         gcp_project: the Google project of the embedded manager's secrets.
         azure_vault: the Key Vault of the embedded manager's secrets, a host or a URL.
+        aws_region: the region of the embedded manager's secrets; empty: the process's own.
+        vault_path: the KV mount of the embedded manager's secrets, and a path in it if wanted.
         env_prefix: what the variables' names begin with.
         directory: where the files are.
         vault_kv: the KV version of Vault paths whose ``group_version`` does not say: ``kv1`` or ``kv2``.
@@ -75,6 +80,8 @@ class FlyteSecrets:
     project: str = ""
     gcp_project: str = ""
     azure_vault: str = ""
+    aws_region: str = ""
+    vault_path: str = "secret"
     env_prefix: str = "_UNION_"
     directory: str = "/etc/flyte/secrets"
     vault_kv: str = "kv2"
@@ -128,12 +135,37 @@ def storage_name(org: str, domain: str, project: str, name: str) -> str:
     return f"u__org__{org}__domain__{domain}__project__{project}__key__{name}"
 
 
+def stored_ref(platform: FlyteSecrets, project: str, domain: str, key: str) -> SecretRef:
+    """Where the embedded manager keeps a secret of that scope; what is written there is what a pod reads.
+
+    Raises:
+        BadSecretRef: the embedded manager does not keep secrets there.
+    """
+    return _stored(platform, domain, project, key)
+
+
+def stored_scope(platform: FlyteSecrets, name: str) -> tuple[str, str, str] | None:
+    """``(project, domain, key)`` of a secret by the last segment of its stored name; None: it is none of this platform's."""
+    if platform.embedded_in == "azure":
+        return _azure_scope(platform, name)
+    found = _STORED.fullmatch(name)
+    if found is None or found["org"] != platform.org:
+        return None
+    return found["project"], found["domain"], found["key"]
+
+
+_STORED = re.compile(r"u__org__(?P<org>.*?)__domain__(?P<domain>.*?)__project__(?P<project>.*?)__key__(?P<key>.+)", re.DOTALL)
+_AZURE_STORED = re.compile(r"1-(?P<org>[^-]*)-(?P<domain>[^-]*)-(?P<project>[^-]*)-(?P<key>[A-Za-z2-7]+)")
+
+
 # --- where to read -----------------------------------------------------------------------------------------------------
 
 
 def _embedded(secret: SecretMessage, platform: FlyteSecrets) -> tuple[SecretRef, ...]:
     """The scopes from the narrowest to the widest; the group means nothing here."""
     _need(secret, "key")
+    if platform.embedded_in == "copilot":
+        return (SecretRef("copilot", secret.key),)
     scopes = {(platform.domain, platform.project), (platform.domain, ""), ("", "")}
     if platform.project and not platform.domain:
         raise BadSecretRef("a project's secret needs the project's domain as well", op="map", subject=secret.key)
@@ -144,7 +176,9 @@ def _embedded(secret: SecretMessage, platform: FlyteSecrets) -> tuple[SecretRef,
 def _stored(platform: FlyteSecrets, domain: str, project: str, key: str) -> SecretRef:
     name = storage_name(platform.org, domain, project, key)
     if platform.embedded_in == "aws":
-        return SecretRef("aws", name)
+        return SecretRef("aws", name, options={"region": platform.aws_region} if platform.aws_region else {})
+    if platform.embedded_in == "vault":
+        return SecretRef("vault", f"{platform.vault_path.strip('/')}/{name}", VAULT_FIELD)
     if platform.embedded_in == "gcp":
         return SecretRef("gcp", f"{platform.gcp_project}/{name}" if platform.gcp_project else name)
     if platform.embedded_in == "azure":
@@ -155,7 +189,9 @@ def _stored(platform: FlyteSecrets, domain: str, project: str, key: str) -> Secr
     if platform.embedded_in == "k8s":
         return SecretRef("k8s", f"{platform.namespace}/{_md5(name)}", name)
     raise BadSecretRef(
-        f"the embedded manager does not keep secrets in {platform.embedded_in}", op="map", hint="It is k8s, aws, gcp or azure."
+        f"the embedded manager does not keep secrets in {platform.embedded_in}",
+        op="map",
+        hint="It is k8s, aws, gcp, azure, vault or copilot.",
     )
 
 
@@ -278,6 +314,22 @@ def _md5(text: str) -> str:
 
 def _base32(text: str) -> str:
     return base64.b32encode(text.encode()).decode().rstrip("=")
+
+
+def _azure_scope(platform: FlyteSecrets, name: str) -> tuple[str, str, str] | None:
+    found = _AZURE_STORED.fullmatch(name)
+    if found is None or found["org"] != _azure_part(platform.org):
+        return None
+    text = found["key"].upper()
+    try:
+        key = base64.b32decode(text + "=" * (-len(text) % 8)).decode()
+    except ValueError:
+        return None
+    return _azure_text(found["project"]), _azure_text(found["domain"]), key
+
+
+def _azure_text(part: str) -> str:
+    return re.sub("0(.)", lambda pair: {"0": "0", "1": "-"}.get(pair.group(1), pair.group(0)), part)
 
 
 def _azure_part(text: str) -> str:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PROVIDERS: Mapping[str, tuple[str, str]] = {
     "aws": ("copilot.secrets.providers.aws:AwsSecrets", "copilot[aws]"),
     "azure": ("copilot.secrets.providers.azure:AzureSecrets", "copilot[azure]"),
+    "copilot": ("copilot.secrets.providers.server:ServerSecrets", ""),
     "env": ("copilot.secrets.providers.env:EnvironmentSecrets", ""),
     "file": ("copilot.secrets.providers.file:FileSecrets", ""),
     "gcp": ("copilot.secrets.providers.gcp:GcpSecrets", "copilot[gcp]"),

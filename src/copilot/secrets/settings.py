@@ -139,6 +139,21 @@ class KubernetesSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ServerSecretsSettings:
+    """Secrets that our own server keeps, read by a pod of an attempt.
+
+    Attributes:
+        url: what secrets' names are appended to; None: no server made this pod.
+        token: of the attempt.
+        timeout_s: of one call, in seconds.
+    """
+
+    url: str | None = None
+    token: str | None = field(default=None, repr=False)
+    timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
 class SecretSettings:
     """All of them.
 
@@ -148,6 +163,7 @@ class SecretSettings:
         azure: Azure Key Vault.
         vault: Vault and OpenBao.
         kubernetes: Kubernetes secrets.
+        server: those of our own server.
         environ: what ``env://`` reads.
     """
 
@@ -156,6 +172,7 @@ class SecretSettings:
     azure: AzureSettings = field(default_factory=AzureSettings)
     vault: VaultSettings = field(default_factory=VaultSettings)
     kubernetes: KubernetesSettings = field(default_factory=KubernetesSettings)
+    server: ServerSecretsSettings = field(default_factory=ServerSecretsSettings)
     environ: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
@@ -218,5 +235,14 @@ def settings_from(environ: Mapping[str, str]) -> SecretSettings:
             namespace=get("COPILOT_KUBERNETES_NAMESPACE"),
             mounts=get("COPILOT_KUBERNETES_SECRETS_DIR"),
         ),
+        server=ServerSecretsSettings(
+            url=_beside(get("COPILOT_REPORT_URL")),
+            token=get("COPILOT_REPORT_TOKEN"),
+        ),
         environ=environ,
     )
+
+
+def _beside(report: str | None) -> str | None:
+    """The server's secrets are beside where a pod reports to."""
+    return None if report is None else report.rpartition("/")[0] + "/secrets/"

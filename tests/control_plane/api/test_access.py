@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -14,10 +15,15 @@ from google.protobuf.json_format import MessageToDict
 from copilot.control_plane import tokens
 from copilot.control_plane.server import ControlPlane, check_exposure
 from copilot.core.errors import BadFlag, LocalIOError
+from copilot.core.idl_security import Secret as SecretMessage
 from copilot.testing.control_plane import running_control_plane
 from copilot.testing.flyte_client import FlyteClient, task_spec
+from copilot.testing.recording import RecordingLog
+from copilot.testing.server_process import until
 
 if TYPE_CHECKING:
+    from flyteidl2.task.task_definition_pb2 import TaskSpec
+
     from copilot.control_plane.settings import ServerSettings
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
@@ -153,6 +159,62 @@ def test_secrets_go_in_and_never_come_out(server: FlyteClient) -> None:
         assert b"s3cr3t-value" not in path.read_bytes()
     assert server.code("secret.SecretService/DeleteSecret", {"id": identifier}) == "ok"
     assert server.code("secret.SecretService/GetSecret", {"id": identifier}) == "not_found"
+
+
+SECRET = {"name": "MY_SECRET", "project": "flytesnacks", "domain": "development"}
+
+
+def with_secrets(*keys: str) -> TaskSpec:
+    spec = task_spec()
+    for key in keys:
+        spec.task_template.security_context.secrets.add(key=key, env_var=key, mount_requirement=SecretMessage.ENV_VAR)
+    return spec
+
+
+def test_a_pod_fetches_what_its_task_declares_and_nobody_else_gets_anything(guarded: FlyteClient) -> None:
+    headers = admin(guarded)
+    for name, value in (("MY_SECRET", "s3cr3t-value"), ("OTHER", "s3cr3t-other")):
+        message = {"id": {**SECRET, "name": name}, "secretSpec": {"stringValue": value}}
+        assert guarded.code("secret.SecretService/CreateSecret", message, headers=headers) == "ok"
+    message = {"projectId": RUNS["projectId"], "taskSpec": MessageToDict(with_secrets("MY_SECRET"))}
+    assert guarded.code("workflow.RunService/CreateRun", message, headers=headers) == "ok"
+    (pod,) = guarded.pods.wait_created(1)
+    mine = bearer(report_token(guarded, pod))
+
+    def asked(name: str, headers: dict[str, str], method: str = "GET") -> tuple[int, bytes]:
+        answer = guarded.http.request(method, f"/copilot/v1/secrets/{name}", headers=headers)
+        return answer.status_code, answer.content
+
+    status, content = asked("MY_SECRET", mine)
+    assert (status, base64.b64decode(json.loads(content)["value"])) == (200, b"s3cr3t-value")
+    for name, who, method, expected in (
+        ("OTHER", mine, "GET", 403),
+        ("MY_SECRET", headers, "GET", 401),
+        ("MY_SECRET", bearer(new_token(guarded, "flytesnacks")), "GET", 401),
+        ("MY_SECRET", {}, "GET", 401),
+        ("MY_SECRET", mine, "POST", 400),
+        ("..%2f..%2fsecret.keys", mine, "GET", 403),
+        ("", mine, "GET", 403),
+    ):
+        status, content = asked(name, who, method)
+        assert (status, b"s3cr3t" in content) == (expected, False), (name, method)
+    # What the cluster keeps of the pod holds no value, encoded or not.
+    kept = json.dumps([guarded.pods.get("copilot", pod), *guarded.pods.secrets[pod]])
+    for form in ("s3cr3t-value", base64.b64encode(b"s3cr3t-value").decode()):
+        assert form not in kept
+    guarded.pods.start(pod)
+    guarded.pods.finish(pod, 0)
+    until(lambda: asked("MY_SECRET", mine)[0] == 401, "the token has ended with its attempt")
+    assert isinstance(guarded.plane.log, RecordingLog)
+    told = json.dumps([(event.name, event.fields) for event in guarded.plane.log.events], default=str)
+    assert "secret.fetched" in told
+    assert "s3cr3t" not in told
+
+
+def test_a_secret_that_is_not_there_is_said_before_a_pod_is_made(server: FlyteClient) -> None:
+    details = server.watch(server.submit(with_secrets("NOT_THERE")))[-1]
+    assert "there is no secret called NOT_THERE" in details.error_info.message
+    assert "flyte create secret NOT_THERE" in details.error_info.message
 
 
 def test_a_task_gets_the_secret_of_the_nearest_scope(server: FlyteClient) -> None:

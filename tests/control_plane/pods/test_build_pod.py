@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import itertools
 import json
 import os
 from collections.abc import Callable
@@ -15,7 +17,10 @@ from google.protobuf import json_format
 
 from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod
 from copilot.control_plane.pods import PodSettings, build_pod, load_templates
-from copilot.core.errors import BadInputs, PodRefused, SecretNotFound
+from copilot.core.errors import BadInputs, PodRefused
+from copilot.core.flyte_secrets import FlyteSecrets
+from copilot.core.idl_security import Secret as SecretMessage
+from copilot.core.idl_security import SecurityContext
 
 GOLDENS = Path(__file__).parent / "goldens"
 CASES = ("full", "tmpl", "secret", "noout", "noio", "noin", "py_main", "timeout", "add")
@@ -26,7 +31,7 @@ Json = Any
 
 
 def build(work: MakeWork, settings: PodSettings, case: str, **changes: Json) -> BuiltPod:
-    return build_pod(work(case, secrets={"MY_SECRET": b"v1-value"}, **changes), settings)
+    return build_pod(work(case, **changes), settings)
 
 
 def named(pod: Json, name: str) -> Json:
@@ -171,19 +176,61 @@ def test_our_containers_fit_the_restricted_profile(work: MakeWork, settings: Pod
         assert context["seccompProfile"] == {"type": "RuntimeDefault"}
 
 
-def test_a_secret_is_a_variable_of_main_alone(work: MakeWork, settings: PodSettings) -> None:
+def asked_of(container: Json, flag: str) -> list[str]:
+    return [word for before, word in itertools.pairwise(container["args"]) if before == flag]
+
+
+def test_a_secret_is_fetched_by_the_pod_and_is_in_no_object(work: MakeWork, settings: PodSettings) -> None:
     built = build(work, settings, "secret")
-    entry = next(each for each in named(built.manifest, "main")["env"] if each["name"] == "MY_SECRET")
-    reference = entry["valueFrom"]["secretKeyRef"]
-    secret = next(each for each in built.secrets if each["metadata"]["name"] == reference["name"])
-    assert secret["data"][reference["key"]] == "djEtdmFsdWU="
-    for each in built.manifest["spec"]["initContainers"]:
-        assert "MY_SECRET" not in json.dumps(each)
+    init, main = named(built.manifest, "copilot-init"), named(built.manifest, "main")
+    (encoded,) = asked_of(init, "--secrets-flyte")
+    assert [secret.key for secret in SecurityContext.FromString(base64.b64decode(encoded)).secrets] == ["MY_SECRET"]
+    assert asked_of(init, "--secrets-platform") == ["embedded-in=copilot", "domain=development", "project=flytesnacks"]
+    assert "MY_SECRET" not in variables(main)
+    assert "exec" in main["command"]
+    assert [each["metadata"]["name"].rpartition("-")[2] for each in built.secrets] == ["copilot"]
 
 
-def test_a_secret_that_is_not_there_is_said_before_anything_runs(work: MakeWork, settings: PodSettings) -> None:
-    with pytest.raises(SecretNotFound, match="MY_SECRET"):
-        build_pod(work("secret", secrets={}), settings)
+def test_a_manager_is_asked_with_the_pods_own_identity(work: MakeWork, settings: PodSettings) -> None:
+    kept = replace(settings, secrets=FlyteSecrets(embedded_in="gcp", gcp_project="platform"))
+    init = named(build(work, kept, "secret").manifest, "copilot-init")
+    assert {"embedded-in=gcp", "gcp-project=platform"} <= set(asked_of(init, "--secrets-platform"))
+
+
+def test_a_secret_file_is_on_a_memory_volume_that_main_only_reads(work: MakeWork, settings: PodSettings) -> None:
+    attempt = work("secret")
+    (secret,) = attempt.spec.task_template.security_context.secrets
+    secret.mount_requirement = SecretMessage.FILE
+    spec = build_pod(attempt, settings).manifest["spec"]
+    volume = next(each for each in spec["volumes"] if each["name"] == "flyte-secrets")
+    assert volume["emptyDir"]["medium"] == "Memory"
+    main = next(each for each in spec["containers"] if each["name"] == "main")
+    assert {"name": "flyte-secrets", "mountPath": "/etc/flyte/secrets", "readOnly": True} in main["volumeMounts"]
+    # A file needs no wrapper: the task's own entrypoint is run.
+    assert "command" not in main
+    assert variables(main)["FLYTE_SECRETS_DEFAULT_DIR"] == "/etc/flyte/secrets"
+
+
+def test_a_secret_as_a_variable_needs_a_command_and_says_what_becomes_of_an_entrypoint(
+    work: MakeWork, settings: PodSettings
+) -> None:
+    (warning,) = build(work, settings, "secret").warnings
+    assert "the variable MY_SECRET" in warning
+    assert "entrypoint" in warning
+    attempt = work("secret")
+    del attempt.spec.task_template.container.args[:]
+    with pytest.raises(PodRefused, match="names no command"):
+        build_pod(attempt, settings)
+
+
+def test_a_python_task_gets_secrets_without_any_data_being_moved(work: MakeWork, settings: PodSettings) -> None:
+    attempt = work("py_main")
+    attempt.spec.task_template.security_context.secrets.add(key="k", env_var="K", mount_requirement=SecretMessage.ENV_VAR)
+    built = build_pod(attempt, settings)
+    assert [each["name"] for each in built.manifest["spec"]["initContainers"]] == ["copilot-install", "copilot-init"]
+    assert "--secrets-once" in named(built.manifest, "copilot-init")["args"]
+    assert named(built.manifest, "main")["command"][-1] != "--"
+    assert not built.warnings
 
 
 def test_an_input_that_is_not_there_is_said_with_its_name(work: MakeWork, settings: PodSettings) -> None:

@@ -64,7 +64,7 @@ def test_a_secret_that_was_deleted_is_missed_by_name(server: ServerProcess) -> N
     assert server.copilot("secrets", "delete", "short_lived").returncode == 30
     ended = server.copilot("submit", "--image", "none", "--secret", "short_lived", "--wait", "--", "true")
     assert ended.returncode == 23
-    assert "'short_lived' not found" in ended.stdout
+    assert "there is no secret called short_lived" in ended.stdout
 
 
 def test_what_a_task_says_shows_no_secret_neither_live_nor_afterwards(server: ServerProcess, tmp_path: Path) -> None:

@@ -49,6 +49,7 @@ CURES: Final = {
     "ReservedName": "Give the output another name, or raw outputs a prefix of their own.",
     "SecretCorrupt": "Read it again; if it stays, store the secret anew.",
     "SecretDenied": "Grant the identity read access to that secret.",
+    "SecretExists": "Choose another name, delete the secret first, or give it another value instead.",
     "SecretFailed": "Look at the sentence, and at the secret manager's own log.",
     "SecretKeyMissing": "Correct the key after # in the reference; the sentence lists those there are.",
     "SecretLeaked": "Let the task not write the secret; nothing of that output was published.",

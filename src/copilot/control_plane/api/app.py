@@ -16,7 +16,7 @@ from flyteidl2.task import task_service_connect
 from flyteidl2.workflow import run_service_connect
 
 from copilot.control_plane import signing
-from copilot.control_plane.api import report_endpoint
+from copilot.control_plane.api import report_endpoint, secret_endpoint
 from copilot.control_plane.api.actions_service import ActionsService
 from copilot.control_plane.api.answers import Around
 from copilot.control_plane.api.cluster_service import ClusterService
@@ -28,6 +28,7 @@ from copilot.control_plane.api.object_endpoint import ObjectEndpoint
 from copilot.control_plane.api.project_service import ProjectService
 from copilot.control_plane.api.report_endpoint import ReportEndpoint
 from copilot.control_plane.api.run_service import RunService
+from copilot.control_plane.api.secret_endpoint import SecretEndpoint
 from copilot.control_plane.api.secret_service import SecretService
 from copilot.control_plane.api.task_service import TaskService
 from copilot.control_plane.api.unserved import unserved
@@ -53,6 +54,7 @@ class Application:
         self._office = office
         self._objects = ObjectEndpoint(office)
         self._reports = ReportEndpoint(office)
+        self._secrets = SecretEndpoint(office)
         self._services = _services(office, authenticate)
         self._open: set[asyncio.Event] = set()
 
@@ -92,6 +94,8 @@ class Application:
             return self._objects
         if path == report_endpoint.PATH:
             return self._reports
+        if path.startswith(secret_endpoint.PATH):
+            return self._secrets
         if path in {"/healthz", "/readyz"}:
             return self._ready if path == "/readyz" else _alive
         return _not_here

@@ -7,22 +7,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flyteidl2.secret import definition_pb2 as sd
 from flyteidl2.secret import payload_pb2 as pb
-from sqlalchemy import select
 
 from copilot.control_plane import runs
 from copilot.control_plane.api.lists import offset_of
 from copilot.control_plane.api.messages import stamp
 from copilot.control_plane.api.required import need, need_domain
-from copilot.control_plane.db.models import Secret
-from copilot.control_plane.errors import InvalidRequest, NoSuchResource, TooLarge
-from copilot.control_plane.vault import find
+from copilot.control_plane.errors import InvalidRequest, TooLarge
 
 if TYPE_CHECKING:
     from connectrpc.request import RequestContext
-    from sqlalchemy.orm import Session
 
-    from copilot.control_plane.db.database import Unit
     from copilot.control_plane.office import Office
+    from copilot.control_plane.secret_store import KeptSecret, Place
 
     Context = RequestContext[Any, Any]
 
@@ -57,36 +53,19 @@ class SecretService:
         value = spec.string_value.encode() if kind == "string_value" else spec.binary_value
         if len(value) > MAX_SECRET_BYTES:
             raise TooLarge(f"the secret has {len(value)} bytes: at most {MAX_SECRET_BYTES} are taken")
-        now = self._office.clock.now_s()
-
-        def put(unit: Unit) -> None:
-            if secret[0]:
-                runs.require_project(unit.session, secret[0])
-            self._office.vault.put(unit, secret, value, kind=spec.type, now=now, replace=replace)
-
-        await self._office.database.write(put)
+        if secret[0]:
+            await self._office.database.read(lambda session: runs.require_project(session, secret[0]))
+        await self._office.secrets.put(secret, value, kind=spec.type, replace=replace)
 
     async def get_secret(self, request: pb.GetSecretRequest, ctx: Context) -> pb.GetSecretResponse:
         """That a secret is there, and since when."""
         del ctx
-        secret = self._place(request.id)
-        row = await self._office.database.read(lambda session: find(session, secret))
-        if row is None:
-            raise NoSuchResource(f"secret {request.id.name} not found")
-        return pb.GetSecretResponse(secret=_message(row))
+        return pb.GetSecretResponse(secret=_message(await self._office.secrets.find(self._place(request.id))))
 
     async def delete_secret(self, request: pb.DeleteSecretRequest, ctx: Context) -> pb.DeleteSecretResponse:
         """Forgets a secret."""
         del ctx
-        secret = self._place(request.id)
-
-        def delete(unit: Unit) -> None:
-            row = find(unit.session, secret)
-            if row is None:
-                raise NoSuchResource(f"secret {request.id.name} not found")
-            unit.session.delete(row)
-
-        await self._office.database.write(delete)
+        await self._office.secrets.delete(self._place(request.id))
         return pb.DeleteSecretResponse()
 
     async def list_secrets(self, request: pb.ListSecretsRequest, ctx: Context) -> pb.ListSecretsResponse:
@@ -98,18 +77,11 @@ class SecretService:
         if not 0 <= request.limit <= most:
             raise InvalidRequest(f"invalid limit: {request.limit} (between 0 and {most})")
         limit, offset = request.limit or _DEFAULT_LIMIT, offset_of(request.token)
-        query = select(Secret).order_by(Secret.name, Secret.id).offset(offset).limit(limit + 1)
-        query = query.where(Secret.project == request.project) if request.project else query
-        query = query.where(Secret.domain == request.domain) if request.domain else query
+        found = await self._office.secrets.list(request.project, request.domain, offset=offset, limit=limit + 1)
+        token = str(offset + limit) if len(found) > limit else ""
+        return pb.ListSecretsResponse(secrets=[_message(each) for each in found[:limit]], token=token)
 
-        def look(session: Session) -> list[Secret]:
-            return list(session.scalars(query))
-
-        rows = await self._office.database.read(look)
-        token = str(offset + limit) if len(rows) > limit else ""
-        return pb.ListSecretsResponse(secrets=[_message(row) for row in rows[:limit]], token=token)
-
-    def _place(self, identifier: sd.SecretIdentifier) -> tuple[str, str, str]:
+    def _place(self, identifier: sd.SecretIdentifier) -> Place:
         need(identifier, "name")
         if not _NAME.fullmatch(identifier.name):
             raise InvalidRequest(f"invalid secret name {identifier.name[:80]!r}: letters, digits, '-' and '_' only")
@@ -120,10 +92,10 @@ class SecretService:
         return identifier.project, identifier.domain, identifier.name
 
 
-def _message(row: Secret) -> sd.Secret:
-    identifier = sd.SecretIdentifier(name=row.name, domain=row.domain, project=row.project)
+def _message(kept: KeptSecret) -> sd.Secret:
+    project, domain, name = kept.place
     status = sd.SecretStatus(overall_status=sd.FULLY_PRESENT)
-    return sd.Secret(
-        id=identifier,
-        secret_metadata=sd.SecretMetadata(created_time=stamp(row.created_at), secret_status=status, type=row.type),
-    )
+    metadata = sd.SecretMetadata(secret_status=status, type=kept.kind)
+    if kept.created_at_s is not None:
+        metadata.created_time.CopyFrom(stamp(kept.created_at_s))
+    return sd.Secret(id=sd.SecretIdentifier(name=name, domain=domain, project=project), secret_metadata=metadata)

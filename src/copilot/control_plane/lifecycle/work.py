@@ -33,7 +33,6 @@ class AttemptWork:
         namespace, pod_name: the pod's.
         report_url, report_token: where the pod reports its steps and the token that is good for it; empty: nowhere.
         endpoint: this server for the task itself (``_U_EP_OVERRIDE``), ``host:port``.
-        secrets: the values of the secrets the task asks for, by their key.
         pod_env: variables for our own containers.
         task_env: variables for a task that reads and writes the store itself.
     """
@@ -57,7 +56,6 @@ class AttemptWork:
     report_url: str = ""
     report_token: str = ""
     endpoint: str = ""
-    secrets: Mapping[str, bytes] = field(default_factory=dict)
     pod_env: Mapping[str, str] = field(default_factory=dict)
     task_env: Mapping[str, str] = field(default_factory=dict)
 

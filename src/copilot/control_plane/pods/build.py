@@ -19,7 +19,6 @@ from copilot.control_plane.pods.environment import main_environment
 from copilot.control_plane.pods.labels import pod_annotations, pod_labels
 from copilot.control_plane.pods.main_container import OwnPart, own_part
 from copilot.control_plane.pods.settings import DEFAULT_TEMPLATE, PodSettings
-from copilot.control_plane.pods.task_secrets import VOLUME as SECRETS_VOLUME
 from copilot.control_plane.pods.task_secrets import TaskSecrets, task_secrets
 from copilot.control_plane.pods.variables import Variables
 from copilot.core.errors import PodRefused
@@ -40,16 +39,16 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
 
     Raises:
         PodRefused: the task, its pod template or the named template cannot be made into a pod.
-        BadInputs, SecretNotFound, BadSecretRef: see the parts.
+        BadInputs, BadSecretRef: see the parts.
     """
     template = work.spec.task_template
     config = _data_config(template)
     base, roles = _base(settings, template.metadata.pod_template_name)
     own_variables = Secrets(work)
-    data = data_parts(work, config, settings, roles["copilot"], own_variables.name)
+    secrets = task_secrets(work, settings)
+    data = data_parts(work, config, settings, roles["copilot"], secret=own_variables.name, secrets=secrets)
     variables = _variables(work, data)
     own = own_part(work, settings, variables)
-    secrets = task_secrets(work)
     _refuse_reserved(own)
     main = _main(work, settings, variables, own=own, roles=roles, data=data, secrets=secrets, config=config)
     others = [
@@ -69,7 +68,7 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
             *own.spec.get("initContainers", ()),
         ],
         "containers": [main, *others],
-        "volumes": [*spec.get("volumes", ()), *data.volumes, *secrets.volumes, *_shared_memory(template)[0]],
+        "volumes": [*spec.get("volumes", ()), *data.volumes, *_shared_memory(template)[0]],
     }
     spec = {key: value for key, value in spec.items() if value != []}
     _account(spec, work)
@@ -92,10 +91,9 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
         },
         "spec": checked(spec),
     }
-    objects = [
-        each for each in (own_variables.manifest if data.inits else None, secrets.manifest, _store_secret(work, config)) if each
-    ]
-    return BuiltPod(manifest=manifest, warnings=(*own.warnings, *left_out), secrets=tuple(objects))
+    objects = [each for each in (own_variables.manifest if data.inits else None, _store_secret(work, config)) if each]
+    warnings = (*own.warnings, *left_out, *_entrypoint_warning(work, secrets))
+    return BuiltPod(manifest=manifest, warnings=warnings, secrets=tuple(objects))
 
 
 class Secrets:
@@ -176,6 +174,13 @@ def _main(
 ) -> dict[str, Any]:
     if data.wrapper:
         words = [*own.main.get("command", ()), *own.main.get("args", ())]
+        if not words:
+            raise PodRefused(
+                f"the task asks for {_listed(secrets)}, and names no command: what its image would run is not known here",
+                op="pod",
+                subject="secrets",
+                hint='Name the command, or ask for the secret as a file: Secret(…, mount="/etc/flyte/secrets").',
+            )
         own.main["command"] = [*data.wrapper, *words]
         own.main.pop("args", None)
     defaults = merged(roles["default"], roles["primary"], kind="Container", where="primary")
@@ -184,11 +189,28 @@ def _main(
     if _reads_store(work, config):
         reference = {"name": _store_name(work)}
         env += [{"name": key, "valueFrom": {"secretKeyRef": {**reference, "key": key}}} for key in sorted(work.task_env)]
-    main["env"] = _last_by_name([*main.get("env", ()), *env, *secrets.env])
-    mounts = [*main.get("volumeMounts", ()), *data.main_mounts, *secrets.mounts, *_shared_memory(work.spec.task_template)[1]]
+    told = [{"name": name, "value": value} for name, value in secrets.constants.items()]
+    # A variable with a secret's value comes from copilot exec, and no other of its name beside it.
+    given = [each for each in (*main.get("env", ()), *env) if each["name"] not in secrets.variables]
+    main["env"] = _last_by_name([*given, *told])
+    mounts = [*main.get("volumeMounts", ()), *data.main_mounts, *_shared_memory(work.spec.task_template)[1]]
     if mounts:
         main["volumeMounts"] = mounts
     return main
+
+
+def _listed(secrets: TaskSecrets) -> str:
+    names = ", ".join(secrets.variables)
+    return f"its secrets as the variables {names}" if len(secrets.variables) > 1 else f"a secret as the variable {names}"
+
+
+def _entrypoint_warning(work: AttemptWork, secrets: TaskSecrets) -> tuple[str, ...]:
+    """A container's ``args`` are run by its image's entrypoint, which is not known here and so not under ``copilot exec``."""
+    template = work.spec.task_template
+    if not secrets.variables or template.type != RAW_CONTAINER or template.container.command or template.HasField("k8s_pod"):
+        return ()
+    how = "its arguments are run as the command, without the entrypoint of its image if it has one"
+    return (f"the task gets {_listed(secrets)}, so {how}; a secret that is mounted as a file needs no such thing",)
 
 
 def _last_by_name(entries: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
@@ -214,7 +236,7 @@ def _variables(work: AttemptWork, data: DataParts) -> Variables:
 def _refuse_reserved(own: OwnPart) -> None:
     every = [own.main, *own.others, *own.spec.get("initContainers", ())]
     names = [("container", each.get("name"), RESERVED_CONTAINERS) for each in every]
-    names += [("volume", each.get("name"), RESERVED_VOLUMES | {SECRETS_VOLUME}) for each in own.spec.get("volumes", ())]
+    names += [("volume", each.get("name"), RESERVED_VOLUMES) for each in own.spec.get("volumes", ())]
     for what, name, reserved in names:
         if name in reserved:
             raise PodRefused(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from copilot.control_plane.lifecycle.work import AttemptWork
     from copilot.control_plane.pods.settings import PodSettings
+    from copilot.control_plane.pods.task_secrets import TaskSecrets
     from copilot.core import idl
 
 SIDECAR: Final = "copilot-sidecar"
@@ -28,7 +29,10 @@ OUTPUTS_VOLUME: Final = "flyte-outputs"
 CONTROL_VOLUME: Final = "copilot-control"
 SCRATCH_VOLUME: Final = "copilot-scratch"
 BIN_VOLUME: Final = "copilot-bin"
-RESERVED_VOLUMES: Final = frozenset({INPUTS_VOLUME, OUTPUTS_VOLUME, CONTROL_VOLUME, SCRATCH_VOLUME, BIN_VOLUME})
+SECRETS_VOLUME: Final = "flyte-secrets"
+RESERVED_VOLUMES: Final = frozenset({INPUTS_VOLUME, OUTPUTS_VOLUME, CONTROL_VOLUME, SCRATCH_VOLUME, BIN_VOLUME, SECRETS_VOLUME})
+CONTROL_SIZE: Final = "4Mi"
+SECRETS_SIZE: Final = "64Mi"
 RESERVED_CONTAINERS: Final = frozenset({SIDECAR, INIT, INSTALL})
 DEFAULT_INPUT_PATH: Final = "/var/flyte/inputs"
 DEFAULT_OUTPUT_PATH: Final = "/var/flyte/outputs"
@@ -51,43 +55,72 @@ class DataParts:
 
 
 def data_parts(
-    work: AttemptWork, config: DataLoadingConfig, settings: PodSettings, defaults: Mapping[str, Any], secret: str
+    work: AttemptWork,
+    config: DataLoadingConfig,
+    settings: PodSettings,
+    defaults: Mapping[str, Any],
+    *,
+    secret: str,
+    secrets: TaskSecrets,
 ) -> DataParts:
-    """The containers and volumes for a task that does not read and write the store by itself.
+    """The containers and volumes for a task that does not read and write the store by itself, or that asks for secrets.
 
     Args:
         work: the attempt.
-        config: its ``data_config``; not enabled means a task that needs none of this.
+        config: its ``data_config``; not enabled means a task that moves its data by itself.
         settings: the pods'.
         defaults: fields of both containers, from the pod template's container ``copilot``.
         secret: the Secret that holds our containers' variables, or empty.
+        secrets: what the task asks for.
     """
     interface = work.spec.task_template.interface
-    reads, writes = bool(interface.inputs.variables) and bool(work.input_uri), bool(interface.outputs.variables)
-    if not config.enabled or not (reads or writes):
+    reads = config.enabled and bool(interface.inputs.variables) and bool(work.input_uri)
+    writes = config.enabled and bool(interface.outputs.variables)
+    if not (reads or writes or secrets):
         return DataParts()
     input_dir, output_dir = config.input_path or DEFAULT_INPUT_PATH, config.output_path or DEFAULT_OUTPUT_PATH
     common = common_fields(settings, defaults, secret)
-    volumes: list[dict[str, Any]] = [{"name": CONTROL_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": "4Mi"}}]
+    memory = {"medium": "Memory", "sizeLimit": SECRETS_SIZE if secrets else CONTROL_SIZE}
+    volumes: list[dict[str, Any]] = [{"name": CONTROL_VOLUME, "emptyDir": memory}]
     if settings.scratch:
         volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
     inits, mounts, wrapper = [], [], list[str]()
+    kept = {SECRETS_VOLUME: secrets.directory} if secrets.directory else {}
+    wrapped = bool(secrets.variables) or (writes and _wrapped(work, settings))
     if writes:
         volumes.append({"name": OUTPUTS_VOLUME, "emptyDir": {}})
         mounts.append({"name": OUTPUTS_VOLUME, "mountPath": output_dir})
-        wrapped = _wrapped(work, settings)
-        inits.append(_sidecar(work, config, settings, common, output_dir, wrapped=wrapped))
-        if wrapped:
-            wrapper = [*settings.wrapper, "exec", "--control-dir", CONTROL_DIR, "--"]
-            mounts.append({"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR})
-        if wrapped and settings.install:
-            volumes.append({"name": BIN_VOLUME, "emptyDir": {}})
-            mounts.append({"name": BIN_VOLUME, "mountPath": BIN_DIR, "readOnly": True})
-            inits.append(installer(settings, common))
+        inits.append(
+            _sidecar(work, config, settings, common, {OUTPUTS_VOLUME: output_dir, **kept}, wrapped=wrapped, keeps=bool(secrets))
+        )
+    if wrapped:
+        wrapper = [*settings.wrapper, "exec", "--control-dir", CONTROL_DIR, "--"]
+        mounts.append({"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR})
+    if wrapped and settings.install:
+        volumes.append({"name": BIN_VOLUME, "emptyDir": {}})
+        mounts.append({"name": BIN_VOLUME, "mountPath": BIN_DIR, "readOnly": True})
+        inits.append(installer(settings, common))
     if reads:
         volumes.append({"name": INPUTS_VOLUME, "emptyDir": {}})
         mounts.append({"name": INPUTS_VOLUME, "mountPath": input_dir})
-        inits.append(_downloader(work, config, settings, common, input_dir))
+    if kept:
+        volumes.append({"name": SECRETS_VOLUME, "emptyDir": {"medium": "Memory", "sizeLimit": SECRETS_SIZE}})
+        mounts.append({"name": SECRETS_VOLUME, "mountPath": secrets.directory, "readOnly": True})
+    if reads or secrets:
+        asked = [*(_inputs(work, config, input_dir) if reads else ()), *secrets.arguments]
+        # Without a sidecar there is nobody to keep them fresh.
+        asked += ["--secrets-once"] if secrets and not writes else []
+        arguments = ["init", "--to-output-prefix", work.output_prefix, *asked]
+        seen = {**({INPUTS_VOLUME: input_dir} if reads else {}), **kept}
+        inits.append(
+            {
+                **common,
+                "name": INIT,
+                "command": list(settings.command),
+                "args": arguments,
+                "volumeMounts": own_mounts(settings, seen),
+            }
+        )
     grace = _grace_s(work, settings) if writes else 30
     return DataParts(inits, volumes, mounts, input_dir if reads else "", output_dir if writes else "", grace, wrapper)
 
@@ -143,9 +176,10 @@ def _sidecar(
     config: DataLoadingConfig,
     settings: PodSettings,
     common: Mapping[str, Any],
-    output_dir: str,
+    volumes: Mapping[str, str],
     *,
     wrapped: bool,
+    keeps: bool,
 ) -> dict[str, Any]:
     interface = base64.b64encode(work.spec.task_template.interface.SerializeToString(deterministic=True)).decode()
     arguments = [
@@ -157,13 +191,15 @@ def _sidecar(
         "--to-output-prefix",
         work.output_prefix,
         "--from-local-dir",
-        output_dir,
+        volumes[OUTPUTS_VOLUME],
         "--interface",
         interface,
         f"--trust-signal={str(settings.trust_signal and not wrapped).lower()}",
     ]
     if wrapped:
         arguments += ["--witnesses", "wrapper,marker"]
+    if keeps:
+        arguments.append("--secrets")
     strategy = config.io_strategy
     if config.HasField("io_strategy"):
         arguments += ["--upload-mode", IOStrategy.UploadMode.Name(strategy.upload_mode)]
@@ -174,7 +210,7 @@ def _sidecar(
         "args": arguments,
         "restartPolicy": "Always",
         "startupProbe": startup_probe(settings),
-        "volumeMounts": own_mounts(settings, {OUTPUTS_VOLUME: output_dir}),
+        "volumeMounts": own_mounts(settings, volumes),
     }
 
 
@@ -194,16 +230,12 @@ def startup_probe(settings: PodSettings) -> dict[str, Any]:
     }
 
 
-def _downloader(
-    work: AttemptWork, config: DataLoadingConfig, settings: PodSettings, common: Mapping[str, Any], input_dir: str
-) -> dict[str, Any]:
+def _inputs(work: AttemptWork, config: DataLoadingConfig, input_dir: str) -> list[str]:
+    """What ``copilot init`` is told of the inputs."""
     interface = base64.b64encode(work.spec.task_template.interface.inputs.SerializeToString(deterministic=True)).decode()
     arguments = [
-        "init",
         "--from-remote",
         work.input_uri,
-        "--to-output-prefix",
-        work.output_prefix,
         "--to-local-dir",
         input_dir,
         "--format",
@@ -215,13 +247,7 @@ def _downloader(
     ]
     if config.HasField("io_strategy"):
         arguments += ["--download-mode", IOStrategy.DownloadMode.Name(config.io_strategy.download_mode)]
-    return {
-        **common,
-        "name": INIT,
-        "command": list(settings.command),
-        "args": arguments,
-        "volumeMounts": own_mounts(settings, {INPUTS_VOLUME: input_dir}),
-    }
+    return arguments
 
 
 def _layout(config: DataLoadingConfig) -> str:

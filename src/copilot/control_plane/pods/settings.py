@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import yaml
 
 from copilot.core.errors import BadConfig
+from copilot.core.flyte_secrets import FlyteSecrets
 from copilot.core.podfiles import ARMED
 
 if TYPE_CHECKING:
@@ -49,6 +50,8 @@ class PodSettings:
         gpu_resource: the resource that a GPU is.
         organization: ``_U_ORG_NAME``; the official SDK wants one.
         labels: further labels of every pod.
+        secrets: where pods fetch the secrets that tasks declare; by default from the server, with the attempt's own token.
+        auth: the server asks everybody for a token: a Python task gets its attempt's, for the tasks that it calls.
     """
 
     image: str = "copilot"
@@ -79,6 +82,8 @@ class PodSettings:
     gpu_resource: str = "nvidia.com/gpu"
     organization: str = "local"
     labels: Mapping[str, str] = field(default_factory=dict)
+    secrets: FlyteSecrets = field(default_factory=lambda: FlyteSecrets(embedded_in="copilot"))
+    auth: bool = False
 
     def for_processes(self) -> PodSettings:
         """The same for this machine: no image to start a probe from, no user to become, no ``/tmp`` but the machine's."""

@@ -1,75 +1,66 @@
-"""A task's secrets: a Secret object that comes with its pod, and how the main container finds the values in it. Pure."""
+"""A task's secrets: what the init container fetches, and where the main container finds it. Pure.
+
+No value is here, and none is in the pod's manifest or in any object beside it: the pod itself fetches them onto volumes in
+memory, with its own identity from a secret manager, or with its attempt's token from the server.
+"""
 
 from __future__ import annotations
 
 import base64
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING
 
-from copilot.core.errors import SecretNotFound
 from copilot.core.flyte_secrets import FlyteSecrets, map_secret
+from copilot.core.idl_security import SecurityContext
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from copilot.control_plane.lifecycle.work import AttemptWork
-
-VOLUME: Final = "flyte-secrets"
-MAX_NAME: Final = 253
+    from copilot.control_plane.pods.settings import PodSettings
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSecrets:
-    """What the pod gets: the Secret object (None without secrets), variables, a volume and its mount."""
+    """What a task asks for.
 
-    manifest: Mapping[str, Any] | None = None
-    env: list[dict[str, Any]] = field(default_factory=list)
-    volumes: list[dict[str, Any]] = field(default_factory=list)
-    mounts: list[dict[str, Any]] = field(default_factory=list)
+    Attributes:
+        arguments: of ``copilot init``; empty: nothing is asked for.
+        constants: variables that tell the task where its secrets are; nothing of them is secret.
+        variables: names of variables with values, which only ``copilot exec`` can give to main.
+        directory: where files are in the main container; empty: there are none.
+    """
+
+    arguments: tuple[str, ...] = ()
+    constants: Mapping[str, str] = field(default_factory=dict)
+    variables: tuple[str, ...] = ()
+    directory: str = ""
+
+    def __bool__(self) -> bool:
+        """Whether anything is asked for."""
+        return bool(self.arguments)
 
 
-def task_secrets(work: AttemptWork) -> TaskSecrets:
+def task_secrets(work: AttemptWork, settings: PodSettings) -> TaskSecrets:
     """The secrets of ``security_context``, delivered as Flyte's embedded manager does: by name, by file, or both.
 
     Raises:
-        SecretNotFound: a value that the task asks for is not there.
-        BadSecretRef: an entry without a key.
+        BadSecretRef: an entry without a key, or one that cannot be a file.
     """
     asked = work.spec.task_template.security_context.secrets
     if not asked:
         return TaskSecrets()
-    platform = FlyteSecrets(project=work.project, domain=work.domain)
-    name = f"{work.pod_name}-secrets"[:MAX_NAME]
-    data: dict[str, str] = {}
-    env: dict[str, dict[str, Any]] = {}
-    items: dict[str, dict[str, Any]] = {}
-    for number, secret in enumerate(asked):
-        delivery = map_secret(secret, platform)
-        if secret.key not in work.secrets:
-            raise SecretNotFound(
-                f"there is no secret called {secret.key}",
-                op="pod",
-                subject=secret.key,
-                hint=f"Create it: flyte create secret {secret.key} --project {work.project} --domain {work.domain}.",
-            )
-        key = f"s{number}"
-        data[key] = base64.b64encode(work.secrets[secret.key]).decode()
-        for variable in delivery.variables:
-            env[variable] = {"name": variable, "valueFrom": {"secretKeyRef": {"name": name, "key": key}}}
-        for variable, value in delivery.constants.items():
-            env[variable] = {"name": variable, "value": value}
-        root = platform.directory.rstrip("/") + "/"
-        for file in delivery.files:
-            items[file] = {"key": key, "path": file.removeprefix(root)}
-    manifest = {
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "type": "Opaque",
-        "metadata": {"name": name, "namespace": work.namespace},
-        "data": data,
-    }
-    if not items:
-        return TaskSecrets(manifest, list(env.values()))
-    volume = {"name": VOLUME, "secret": {"secretName": name, "items": list(items.values()), "defaultMode": 0o444}}
-    mount = {"name": VOLUME, "mountPath": platform.directory, "readOnly": True}
-    return TaskSecrets(manifest, list(env.values()), [volume], [mount])
+    platform = replace(settings.secrets, project=work.project, domain=work.domain)
+    deliveries = [map_secret(secret, platform) for secret in asked]
+    encoded = base64.b64encode(SecurityContext(secrets=asked).SerializeToString(deterministic=True)).decode()
+    arguments = ["--secrets-flyte", encoded]
+    for each in fields(FlyteSecrets):
+        value = getattr(platform, each.name)
+        if value != each.default:
+            arguments += ["--secrets-platform", f"{each.name.replace('_', '-')}={value}"]
+    return TaskSecrets(
+        tuple(arguments),
+        {name: value for each in deliveries for name, value in each.constants.items()},
+        tuple(dict.fromkeys(name for each in deliveries for name in each.variables)),
+        platform.directory if any(each.files for each in deliveries) else "",
+    )

@@ -17,7 +17,8 @@
     ├── LocalError                 this machine, not the store
     │   ├── DiskFull  ReadOnlyPath  LocalIOError  NotEnoughSpace
     ├── SecretError                a secret cannot be had, or not be handed over as asked
-    │   ├── BadSecretRef  SecretNotFound  SecretDenied  SecretNoIdentity  SecretExpiredToken  SecretRefused  VaultSealed
+    │   ├── BadSecretRef  SecretNotFound  SecretExists  SecretDenied  SecretNoIdentity  SecretExpiredToken
+    │   ├── SecretRefused  VaultSealed
     │   ├── SecretKeyMissing  SecretNotText  SecretTooLarge  NotTmpfs  SecretPathTaken  BadSecretTemplate  SecretLeaked
     │   └── (transient) SecretUnreachable  SecretThrottled  SecretFault  SecretCorrupt
     ├── PodError                   the executor, or the Kubernetes API, about a pod
@@ -52,6 +53,7 @@ from copilot.core.errors.secrets import (
     SecretCorrupt,
     SecretDenied,
     SecretError,
+    SecretExists,
     SecretExpiredToken,
     SecretFault,
     SecretKeyMissing,
@@ -143,6 +145,7 @@ __all__ = [
     "SecretCorrupt",
     "SecretDenied",
     "SecretError",
+    "SecretExists",
     "SecretExpiredToken",
     "SecretFault",
     "SecretKeyMissing",

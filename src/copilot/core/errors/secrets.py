@@ -26,6 +26,12 @@ class SecretNotFound(SecretError):
     reason = "SecretNotFound"
 
 
+class SecretExists(SecretError):
+    """The manager has a secret of this name already."""
+
+    reason = "SecretExists"
+
+
 class SecretDenied(SecretError):
     """Who we are is known to the manager and may not read this secret."""
 
