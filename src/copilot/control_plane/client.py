@@ -293,6 +293,7 @@ def _details(details: rd.ActionDetails) -> dict[str, Any]:
             "attempt": attempt.attempt,
             "phase": Phase(attempt.phase).name,
             "error": attempt.error_info.message,
+            "prefix": attempt.outputs.output_uri.rpartition("/")[0],
             "events": [f"{event.occurred_at.ToJsonString()} {event.message}" for event in attempt.cluster_events],
         }
         for attempt in details.attempts
