@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from copilot.core.errors import AccessDenied
 from copilot.core.values import FetchSpec, Receipt, SendSpec
 from copilot.engine.budget import MIB, Limits
-from copilot.engine.context import EtagTrust
+from copilot.engine.claims import Claim, EtagTrust
 from copilot.engine.grace import Forecast, Rate
-from copilot.engine.journal import FetchJournal, Identity
+from copilot.engine.journal import FetchJournal, Identity, PartNote
 from copilot.engine.resumable import upload_bounds
 from copilot.engine.sent import SentFiles
 from copilot.stores.memory import MemoryStore
@@ -174,7 +174,7 @@ def half_fetched(tmp_path: Path, stores: ScriptedStores, *, damage: bool = False
         content = bytearray(len(BIG))
         for start, end in (bounds[0], (bounds[2][0], bounds[2][0] + 2 * MIB)):
             content[start:end] = BIG[start:end]
-            notes.note(start, end, digest.extend(0, BIG[start:end]))
+            notes.note(start, PartNote(end, digest.extend(0, BIG[start:end])))
         if damage:
             content[17] ^= 1
         with open(notes.data, "wb") as file:  # noqa: PTH123 - a string
@@ -256,10 +256,11 @@ def test_an_etag_over_parts_names_the_lengths_that_fit() -> None:
 
     md5 = hashlib.md5(b"", usedforsecurity=False).hexdigest()
     trust = EtagTrust()
-    assert trust.digest_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}-3"')) == (md5, 3, [8 * MIB, 10 * MIB])
-    assert trust.digest_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}"')) == (md5, 0, [24 * MIB])
-    assert trust.digest_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}-7"')) is None
-    assert trust.digest_of(store, ObjectInfo("x", 24 * MIB, '"opaque"')) is None
+    assert trust.claim_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}-3"')) == Claim(md5, (8 * MIB, 10 * MIB))
+    assert trust.claim_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}-1"')) == Claim(md5, (24 * MIB,))
+    assert trust.claim_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}"')) == Claim(md5)
+    assert trust.claim_of(store, ObjectInfo("x", 24 * MIB, f'"{md5}-7"')) is None
+    assert trust.claim_of(store, ObjectInfo("x", 24 * MIB, '"opaque"')) is None
 
 
 def test_a_forecast_says_whether_the_grace_period_suffices() -> None:

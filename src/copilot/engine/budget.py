@@ -30,8 +30,7 @@ class Limits:
         stall_s: seconds without a byte after which a request is given up (and tried again elsewhere).
         slowest_bytes_s: a connection that moves this much is slow, not silent. Libraries hand over up to a MiB at a time, so
             ``stall_s`` is extended by what that takes at this rate.
-        md5_up_to_bytes: over plain http, objects up to here that come in ranges are compared with an etag that is an MD5. It
-            costs as much CPU as all the rest.
+        read_twice: over plain http, objects of which nothing says what their content is are read twice and compared.
         max_read_bytes: most that ``read`` takes when its caller does not say.
         retry: when and how long to try again.
     """
@@ -41,7 +40,7 @@ class Limits:
     memory_bytes: int = 64 * MIB
     stall_s: float = 60.0
     slowest_bytes_s: int = 4096
-    md5_up_to_bytes: int = 256 * MIB
+    read_twice: bool = True
     max_read_bytes: int = 64 * MIB
     retry: RetryPolicy = field(default_factory=RetryPolicy)
 

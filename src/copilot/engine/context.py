@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
+from copilot.core.uri import redact
+from copilot.engine.claims import NOTHING, TWO_READINGS, EtagTrust, bare_etag
 from copilot.engine.uploads import Uploads
 
 if TYPE_CHECKING:
-    from copilot.core.ports import Clock, Log, ObjectInfo, Progress, Store
+    from copilot.core.ports import Clock, Location, Log, ObjectInfo, Progress
     from copilot.engine.budget import Limits
     from copilot.engine.journal import FetchJournal
     from copilot.engine.retry import Retrier
@@ -19,47 +20,6 @@ if TYPE_CHECKING:
 
 AT_ONCE_BYTES: Final = 1024 * 1024
 """Most that a store collects before it hands a chunk on: nothing is heard of it in the meantime."""
-
-_MD5: Final = re.compile(r"[0-9a-fA-F]{32}")
-_COMPOSITE: Final = re.compile(r"([0-9a-fA-F]{32})-([0-9]{1,5})")
-_USUAL_PARTS: Final = tuple(size * 1024 * 1024 for size in (5, 8, 10, 15, 16, 20, 25, 32, 50, 64, 100, 128, 256, 512))
-
-
-class EtagTrust:
-    """Which stores have been seen to use etags that look like MD5s and are none (S3 with KMS keys does)."""
-
-    def __init__(self) -> None:
-        """Trusts everybody."""
-        self._doubted: set[int] = set()
-
-    def md5_of(self, store: Store, info: ObjectInfo) -> str | None:
-        """The MD5 that ``info`` gives away, as lower-case hex: stated, or by an etag of that form. None if there is none."""
-        if info.md5_hex:
-            return info.md5_hex.lower()
-        if info.etag is None or id(store) in self._doubted:
-            return None
-        bare = bare_etag(info.etag)
-        return bare.lower() if _MD5.fullmatch(bare) else None
-
-    def digest_of(self, store: Store, info: ObjectInfo) -> tuple[str, int, list[int]] | None:
-        """What an etag of S3's says of a big object: an MD5, the number of parts it is over (0: the whole), and their length.
-
-        The lengths are those in use that make just this number of parts; none, and nothing can be compared.
-        """
-        size_bytes = info.size_bytes or 0
-        whole = self.md5_of(store, info)
-        if whole is not None:
-            return whole, 0, [size_bytes]
-        found = _COMPOSITE.fullmatch(bare_etag(info.etag))
-        if found is None or id(store) in self._doubted:
-            return None
-        parts = int(found[2])
-        steps = [step for step in _USUAL_PARTS if -(-size_bytes // step) == parts]
-        return (found[1].lower(), parts, steps) if steps else None
-
-    def doubt(self, store: Store) -> None:
-        """This store's etags are not digests of the content."""
-        self._doubted.add(id(store))
 
 
 @dataclass(slots=True)
@@ -106,10 +66,18 @@ class Context:
         """The same for one send that notes what arrives; unfinished uploads are asked for anew."""
         return replace(self, sent=sent, uploads=Uploads())
 
+    def proof_without_claim(self, location: Location, info: ObjectInfo) -> str:
+        """How bytes are shown to be right that nothing can be compared with, as ``Receipt.proof`` spells it.
 
-def bare_etag(etag: str | None) -> str:
-    """An etag without its quotes and weakness mark: listings and responses spell one differently."""
-    return (etag or "").removeprefix("W/").strip('"')
+        TLS answers for them; without it they are read twice, if the store can say that both readings are of one content. The
+        first time for each store a warning says so.
+        """
+        if not location.store.capabilities.clear_text:
+            return ""
+        proof = TWO_READINGS if info.etag and self.limits.read_twice else NOTHING
+        if self.trust.first_time(location.store):
+            self.log.event("content.unproven", level="warning", subject=redact(location.uri), proof=proof)
+        return proof
 
 
 def same_object(known: ObjectInfo, seen: ObjectInfo) -> bool:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from copilot.core.errors import ChecksumMismatch, ObjectChanged, Truncated
+from copilot.core.errors import ObjectChanged, Truncated
 from copilot.core.paths import safe_relative
 from copilot.core.uri import as_prefix, join, redact
 from copilot.core.values import Receipt
 from copilot.engine import digest
 from copilot.engine.atomic import local_error, local_errors, make_directory, move_into_place, write_all
-from copilot.engine.context import AT_ONCE_BYTES, bare_etag, same_object
+from copilot.engine.claims import bare_etag
+from copilot.engine.context import AT_ONCE_BYTES, same_object
 from copilot.engine.crashpoints import reach
 from copilot.engine.listing import listed
+from copilot.engine.proving import Proving
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -93,7 +94,7 @@ class DirectoryJob:
 class FetchJob:
     """One object into one file. What the response says decides whether it comes whole or in ranges."""
 
-    __slots__ = ("_context", "_known", "_planned", "doubtful", "heavy", "location", "patience", "target", "variable")
+    __slots__ = ("_context", "_known", "_planned", "heavy", "location", "patience", "proving", "target", "variable")
 
     def __init__(
         self, context: Context, location: Location, target: str, variable: str, known: ObjectInfo | None = None
@@ -101,7 +102,7 @@ class FetchJob:
         """``known`` is what a listing said: the first attempt holds the object to it."""
         self._context = context
         self._known = known
-        self.doubtful: tuple[str, int] | None = None
+        self.proving = Proving(context, location)
         self._planned = False
         self.location = location
         self.target = target
@@ -120,7 +121,7 @@ class FetchJob:
             return receipt
         known = self._known
         if known is not None and self._in_ranges(known):
-            self._hand_on(crew, known)
+            self._hand_on(crew, beat, known)
             return None
         return self._context.retrier.call(
             lambda: self._attempt(crew, beat), cancel=crew, op="get", subject=self.location.uri, patience=self.patience
@@ -162,11 +163,11 @@ class FetchJob:
             and not able.local
         )
 
-    def _hand_on(self, crew: Crew[Receipt], info: ObjectInfo) -> None:
+    def _hand_on(self, crew: Crew[Receipt], beat: Beat, info: ObjectInfo) -> None:
         from copilot.engine.ranged import RangedFetch  # noqa: PLC0415 - the two know each other
 
         self._plan(info)
-        RangedFetch(self._context, self, info).begin(crew)
+        RangedFetch(self._context, self, info).begin(crew, beat)
 
     def begin_again(self) -> None:
         """The object is another than the one that was listed: take what is there now."""
@@ -191,13 +192,14 @@ class FetchJob:
             self._hold_to_what_is_known(info)
             if self._known is None and self._in_ranges(info):
                 stream.close()
-                self._hand_on(crew, info)
+                self._hand_on(crew, beat, info)
                 return None
             self._plan(info)
             temporary = self._context.temporary()
             try:
-                size_bytes, crc, md5_hex = self._save(stream, temporary, beat)
-                self._check(info, size_bytes, crc, md5_hex, beat)
+                size_bytes, crc, proof = self._save(stream, temporary, beat)
+                self._check_size(info, size_bytes)
+                proof = proof or self.proving.prove(replace(info, size_bytes=size_bytes), crc, temporary, beat)
                 beat.check()
                 reach("fetch.small-written")
                 move_into_place(temporary, f"{self._context.root}/{self.target}")
@@ -214,6 +216,7 @@ class FetchJob:
             bare_etag(info.etag),
             info.version or "",
             self.variable,
+            proof,
         )
         if self._context.journal is not None:
             self._context.journal.note(receipt)
@@ -225,10 +228,13 @@ class FetchJob:
             self._known = None
             raise ObjectChanged(f"{self.subject} changed after it was listed", op="get", subject=self.subject)
 
-    def _save(self, stream: ByteStream, temporary: str, beat: Beat) -> tuple[int, int, str | None]:
-        """The stream into a new file: its length, its checksum, and its MD5 if there is one to compare with."""
-        wanted = self._context.trust.md5_of(self.location.store, stream.info)
-        hasher = hashlib.md5(usedforsecurity=False) if wanted is not None else None
+    def _check_size(self, info: ObjectInfo, size_bytes: int) -> None:
+        if info.size_bytes is not None and size_bytes != info.size_bytes:
+            raise Truncated(f"{self.subject} has {info.size_bytes} bytes and {size_bytes} came", op="get", subject=self.subject)
+
+    def _save(self, stream: ByteStream, temporary: str, beat: Beat) -> tuple[int, int, str]:
+        """The stream into a new file: its length, its checksum, and its proof if it is what its store says at once."""
+        hashed = self.proving.hashing(stream.info)
         crc = size_bytes = 0
         with local_errors(f"{self._context.root}/{self.target}"):
             fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
@@ -236,8 +242,8 @@ class FetchJob:
             for chunk in stream:
                 beat.touch()
                 crc = digest.extend(crc, chunk)
-                if hasher is not None:
-                    hasher.update(chunk)
+                if hashed is not None:
+                    hashed[1].update(chunk)
                 try:
                     size_bytes += write_all(fd, chunk)
                 except OSError as error:
@@ -245,40 +251,7 @@ class FetchJob:
                 self._context.progress.moved(len(chunk))
         finally:
             os.close(fd)
-        return size_bytes, crc, hasher.hexdigest() if hasher is not None else None
-
-    def _check(self, info: ObjectInfo, size_bytes: int, crc: int, md5_hex: str | None, beat: Beat) -> None:
-        """Raises ``Truncated`` or ``ChecksumMismatch`` when what came is not what was promised."""
-        if info.size_bytes is not None and size_bytes != info.size_bytes:
-            raise Truncated(f"{self.subject} has {info.size_bytes} bytes and {size_bytes} came", op="get", subject=self.subject)
-        if md5_hex is None or md5_hex == self._context.trust.md5_of(self.location.store, info):
-            return
-        if not info.md5_hex:
-            # An etag in the form of an MD5 need not be one. Three readings that agree settle it, the last in other ranges:
-            # what alters the same byte of every response would alter another one there.
-            if self.doubtful == (info.etag, crc) and self._crc_in_two_pieces(info, size_bytes, beat) == crc:
-                self._context.trust.doubt(self.location.store)
-                self._context.log.event("etag.is_no_digest", level="debug", subject=self.subject)
-                return
-            self.doubtful = (info.etag or "", crc)
-        raise ChecksumMismatch(
-            f"{self.subject} came with other bytes than its MD5 says",
-            op="get",
-            subject=self.subject,
-            hint="Something between this pod and the store alters data: check proxies, and prefer TLS.",
-        )
-
-    def _crc_in_two_pieces(self, info: ObjectInfo, size_bytes: int, beat: Beat) -> int:
-        """The checksum of the object, read once more as its first byte and the rest."""
-        crc = 0
-        store, key = self.location.store, self.location.key
-        for start, end in ((0, min(1, size_bytes)), (1, size_bytes)):
-            if start < end:
-                with store.get(key, start=start, end=end, if_match=info.etag) as stream:
-                    for chunk in stream:
-                        beat.touch()
-                        crc = digest.extend(crc, chunk)
-        return crc
+        return size_bytes, crc, hashed[0].proof if hashed is not None and hashed[1].fits() else ""
 
 
 def _digest_of(path: str, size_bytes: int, beat: Beat) -> str:

@@ -20,7 +20,8 @@ from copilot.engine.atomic import local_errors, remove_tree
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-NOTE_EVERY_BYTES: Final = 1024 * 1024
+MOST_REPEATED_BYTES: Final = 16 * 1024 * 1024  # of one file, whenever a process is killed
+_NOTE_EVERY_BYTES: Final = 1024 * 1024
 _FORMAT: Final = "copilot-parts/1"
 _MOST_REMEMBERED: Final = 200_000
 _SCRATCH: Final = "scratch-"
@@ -69,12 +70,34 @@ class Identity:
     step_bytes: int
 
 
+@dataclass(frozen=True, slots=True)
+class PartNote:
+    """How far one range has come.
+
+    Attributes:
+        offset: the bytes before it are in the file.
+        crc: their CRC-32C.
+        again: how far its second reading has come, where it has one.
+        again_crc: the CRC-32C of that.
+    """
+
+    offset: int
+    crc: int
+    again: int = 0
+    again_crc: int = 0
+
+
+def note_every_bytes(open_ranges: int) -> int:
+    """How much of a range may come without a note, so that all that are open together lose no more than one part. Pure."""
+    return max(1, min(_NOTE_EVERY_BYTES, MOST_REPEATED_BYTES // open_ranges))
+
+
 class PartNotes:
     """How far the ranges of one file have come.
 
     Attributes:
         data: the unfinished file.
-        known: for each range, by its start, the last ``(offset, crc)`` that was noted; empty where nothing is left.
+        known: for each range, by its start, the last note; empty where nothing is left.
     """
 
     def __init__(self, base: str, identity: Identity) -> None:
@@ -88,9 +111,10 @@ class PartNotes:
         if not self.known:
             self._lines.add({"format": _FORMAT, **asdict(identity)})
 
-    def note(self, start: int, offset: int, crc: int) -> None:
-        """The bytes from ``start`` to ``offset`` are in the file. Raises ``LocalError``."""
-        self._lines.add([start, offset, crc])
+    def note(self, start: int, note: PartNote) -> None:
+        """The range that begins at ``start`` has come this far. Raises ``LocalError``."""
+        again = [note.again, note.again_crc] if note.again > start else []
+        self._lines.add([start, note.offset, note.crc, *again])
 
     def close(self) -> None:
         """Frees the file of notes."""
@@ -101,14 +125,14 @@ class PartNotes:
         for path in (self.data, self._notes):
             _unlink(path)
 
-    def _read(self, identity: Identity) -> dict[int, tuple[int, int]]:
+    def _read(self, identity: Identity) -> dict[int, PartNote]:
         lines = read_lines(self._notes)
         try:
             if next(lines, None) != {"format": _FORMAT, **asdict(identity)}:
                 return {}
             if os.stat(self.data).st_size != identity.size_bytes:  # noqa: PTH116 - as above
                 return {}
-            return {int(start): (int(offset), int(crc)) for start, offset, crc in lines}
+            return {int(start): PartNote(*map(int, (offset, crc, *again))) for start, offset, crc, *again in lines}
         except (OSError, ValueError, TypeError):
             return {}
 

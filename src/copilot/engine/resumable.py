@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from copilot.core.errors import CopilotError, InternalError, Interrupted, ObjectChanged, ObjectNotFound, StoreError
 from copilot.core.uri import redact
-from copilot.engine.context import bare_etag
+from copilot.engine.claims import bare_etag
 from copilot.engine.crashpoints import reach
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from copilot.core.uri import join, redact
 from copilot.core.values import Receipt
 from copilot.engine import digest
 from copilot.engine.atomic import local_errors
-from copilot.engine.context import bare_etag
+from copilot.engine.claims import bare_etag
 from copilot.engine.crashpoints import reach
 from copilot.engine.resumable import ResumableSend, upload_part_bytes
 from copilot.engine.source import BytesSource, FileSource

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from copilot.core.errors import BadStoreRequest, ObjectNotFound, ServerFault
-from copilot.core.ports import ObjectInfo, Part
+from copilot.core.ports import ContentFacts, ObjectInfo, Part
 from copilot.stores.sources import collected
 from copilot.stores.xml_entries import NotThatDocument, read_entries
 
@@ -51,6 +51,12 @@ class AzureBlocks:
         if upload_id not in {None, UPLOAD_ID}:
             raise ObjectNotFound(f"There is no upload {upload_id} of {key}", op="put", subject=key)
         return BlockUpload(self, key)
+
+    def content_facts(self, key: str) -> ContentFacts:
+        """The MD5 of the content, which Azure takes itself of blobs put in one piece and keeps for others if it was told."""
+        reply = self.requests.ask("HEAD", key, "", op="head", headers=_VERSION)
+        stated = reply.headers.get("Content-MD5", "")
+        return ContentFacts(md5_hex=b64decode(stated).hex() if stated else None)
 
     def pending(self, prefix: str) -> Iterator[tuple[str, str]]:
         """``(key, upload_id)`` of the names that have blocks and no blob."""

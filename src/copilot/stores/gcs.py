@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from base64 import b64decode
 from datetime import UTC
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote, urlsplit
 
 from copilot.core.errors import BadConfig, BadCredentials, MissingExtra
+from copilot.core.ports import ContentFacts
 from copilot.stores.gcs_token import tokens_for
 from copilot.stores.object_store import Bucket, Identity, ObjectStore
 from copilot.stores.s3 import NO_RETRIES, checked_endpoint, client_options
@@ -76,7 +78,7 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
             return Signed(where, tokens.header() if tokens is not None else {})
 
         requests = SignedRequests(sign, endpoint=endpoint, bucket=name, process=process)
-        return S3Multiparts(requests, store.head, {"x-goog-if-generation-match": "0"})
+        return S3Multiparts(requests, store.head, {"x-goog-if-generation-match": "0"}, facts=stated_hashes)
 
     return ObjectStore(
         Bucket(
@@ -89,6 +91,20 @@ def open_gcs(uri: Uri, settings: GcsSettings, process: StoreSettings) -> ObjectS
             clear_text=endpoint.startswith("http://"),
         )
     )
+
+
+def stated_hashes(requests: SignedRequests, key: str) -> ContentFacts:
+    """The CRC-32C that Google keeps of every object; an MD5 it has only of those that came in one piece.
+
+    Source: https://cloud.google.com/storage/docs/xml-api/reference-headers#xgooghash
+    """
+    reply = requests.ask("HEAD", key, "", op="head")
+    pairs = (pair.strip().partition("=") for pair in reply.headers.get("x-goog-hash", "").split(","))
+    stated = {name: value for name, _, value in pairs}
+    try:
+        return ContentFacts(crc32c=int.from_bytes(b64decode(stated["crc32c"], validate=True)))
+    except (KeyError, ValueError):
+        return ContentFacts()
 
 
 def federated(settings: GcsSettings, process: StoreSettings) -> Identity | None:

@@ -7,6 +7,7 @@ of 200 or 206 is ever data.
 from __future__ import annotations
 
 import re
+from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from email.utils import mktime_tz, parsedate_tz
@@ -44,6 +45,7 @@ CHUNK_BYTES = 256 * 1024
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _MODIFIED = "modified:"
+_MD5_BYTES = 16
 # Servers that know no HEAD; and presigned URLs, which are good for GET alone.
 _NO_HEAD = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.METHOD_NOT_ALLOWED, HTTPStatus.NOT_IMPLEMENTED, HTTPStatus.BAD_REQUEST})
 
@@ -57,7 +59,7 @@ class HttpStore:
     """One web server. See ``ports.Store``; a key is path and query as in the URL."""
 
     def __init__(self, uri: Uri, settings: HttpSettings, process: StoreSettings) -> None:
-        self.capabilities = Capabilities(writable=False, listable=False, if_absent=False)
+        self.capabilities = Capabilities(writable=False, listable=False, if_absent=False, clear_text=uri.scheme == "http")
         self._scheme = uri.scheme
         user, _, self._host = uri.authority.rpartition("@")
         headers = {"User-Agent": "copilot", "Accept-Encoding": "identity", **settings.headers}
@@ -245,7 +247,20 @@ def _info(key: str, response: urllib3.BaseHTTPResponse) -> ObjectInfo:
         text = response.headers.get("Content-Length", "")
         size = int(text) if text.isdecimal() else None
     modified = parsedate_tz(response.headers.get("Last-Modified", ""))
-    return ObjectInfo(key, size, _validator(response), None, float(mktime_tz(modified)) if modified else None)
+    modified_at_s = float(mktime_tz(modified)) if modified else None
+    return ObjectInfo(key, size, _validator(response), None, modified_at_s, _stated_md5(response))
+
+
+def _stated_md5(response: urllib3.BaseHTTPResponse) -> str | None:
+    """The MD5 of a whole body that comes as it is (RFC 1864), where the server says one."""
+    stated = response.headers.get("Content-MD5", "")
+    if response.status != HTTPStatus.OK or _is_encoded(response):
+        return None
+    try:
+        digest = b64decode(stated, validate=True)
+    except ValueError:
+        return None
+    return digest.hex() if len(digest) == _MD5_BYTES else None
 
 
 def _validator(response: urllib3.BaseHTTPResponse) -> str | None:

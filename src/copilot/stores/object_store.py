@@ -24,7 +24,7 @@ from copilot.core.errors import (
     UnsafePath,
     Unsupported,
 )
-from copilot.core.ports import Capabilities, Checksum, MultipartUpload, ObjectInfo, Source
+from copilot.core.ports import Capabilities, Checksum, ContentFacts, MultipartUpload, ObjectInfo, Source
 from copilot.core.uri import as_prefix
 from copilot.stores.obstore_errors import Subject, classified
 from copilot.stores.sources import promised, read_whole
@@ -59,6 +59,10 @@ class Multiparts(Protocol):
 
     def pending(self, prefix: str) -> Iterator[tuple[str, str]]:
         """``(key, upload_id)`` of the unfinished ones."""
+        ...
+
+    def content_facts(self, key: str) -> ContentFacts:
+        """What the cloud says of an object's content."""
         ...
 
 
@@ -119,7 +123,9 @@ class ObjectStore:
         self.bucket = bucket
         self._multiparts = bucket.multiparts(self) if bucket.multiparts else None
         self.capabilities = Capabilities(
-            min_part_bytes=self._multiparts.min_part_bytes if self._multiparts else None, clear_text=bucket.clear_text
+            min_part_bytes=self._multiparts.min_part_bytes if self._multiparts else None,
+            clear_text=bucket.clear_text,
+            states_content=self._multiparts is not None,
         )
         self._obstore: Any = obstore
         self._lister = bucket.lister(self) if bucket.lister else self._list_through_obstore
@@ -192,6 +198,10 @@ class ObjectStore:
     def pending_uploads(self, prefix: str) -> Iterator[tuple[str, str]]:
         """See the port."""
         return self._multiparts.pending(as_prefix(prefix)) if self._multiparts else iter(())
+
+    def content_facts(self, key: str) -> ContentFacts:
+        """See ``ports.StatesContent``."""
+        return ContentFacts() if self._multiparts is None or _dotted(key) else self._multiparts.content_facts(key)
 
     def retract(self, key: str) -> None:
         """See ``engine.retract``."""

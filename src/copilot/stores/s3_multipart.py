@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
 from copilot.core.errors import ObjectNotFound, ServerFault
-from copilot.core.ports import ObjectInfo, Part
+from copilot.core.ports import ContentFacts, ObjectInfo, Part
 from copilot.stores.sources import collected
 from copilot.stores.xml_entries import NotThatDocument, read_entries
 
@@ -36,6 +36,17 @@ _DONE: Final = frozenset({"CompleteMultipartUploadResult"})
 _FAILED: Final = frozenset({"Error"})
 
 
+def first_part(requests: SignedRequests, key: str) -> ContentFacts:
+    """How long an object's parts were: a HEAD of the first one says its length, as if it were an object of its own.
+
+    A server that takes no notice of ``partNumber`` says the object's length; who knows the number of parts sees that.
+    Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_HeadObject.html
+    """
+    reply = requests.ask("HEAD", key, "partNumber=1", op="head")
+    length = reply.headers.get("Content-Length", "")
+    return ContentFacts(part_bytes=int(length) if length.isdecimal() else None)
+
+
 @dataclass(frozen=True, slots=True)
 class S3Multiparts:
     """The multipart uploads of one bucket.
@@ -46,12 +57,14 @@ class S3Multiparts:
         create_headers: what makes a completion one that never replaces an object.
         send: sends a part (key, query, bytes) and gives its etag, where obstore can do that: it hashes the bytes into its
             signature without TLS, in half the time an MD5 takes. None sends them with their MD5.
+        facts: asks for what is known of a content.
     """
 
     requests: SignedRequests
     head: Callable[[str], ObjectInfo]
     create_headers: Mapping[str, str]
     send: Callable[[str, str, bytes | bytearray], str] | None = None
+    facts: Callable[[SignedRequests, str], ContentFacts] = first_part
 
     min_part_bytes = MIN_PART_BYTES
 
@@ -75,6 +88,10 @@ class S3Multiparts:
             if top.get("IsTruncated") != "true":
                 return
             marker = f"&key-marker={_quoted(top['NextKeyMarker'])}&upload-id-marker={_quoted(top['NextUploadIdMarker'])}"
+
+    def content_facts(self, key: str) -> ContentFacts:
+        """See ``ports.StatesContent``."""
+        return self.facts(self.requests, key)
 
     def document(
         self,

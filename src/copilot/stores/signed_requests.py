@@ -85,7 +85,7 @@ class SignedRequests:
 
         signed = self._sign(method, key, query)
         name = f"{self._bucket}/{key}"
-        length = {} if method == "GET" else {"Content-Length": str(len(body))}
+        length = {} if method in {"GET", "HEAD"} else {"Content-Length": str(len(body))}
         try:
             response = self._manager().request(
                 method,
