@@ -112,7 +112,7 @@ def find_caller(session: Session, text: str) -> Caller | None:
     if found is None:
         return None
     _, action, run = found
-    return Caller(f"{run.name}/{action.name}", run.project, known=True)
+    return Caller(f"{run.name}/{action.name}", run.project, known=True, domain=run.domain, run=run.name)
 
 
 def find_attempt_token(session: Session, text: str) -> tuple[Attempt, Action, Run] | None:

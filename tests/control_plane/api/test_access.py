@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 RUNS = {"projectId": {"name": "flytesnacks", "domain": "development"}}
+PLACE = {"project": "flytesnacks", "domain": "development"}
+SECRET = {"name": "MY_SECRET", **PLACE}
 OTHERS = {"projectId": {"name": "other", "domain": "development"}}
 
 
@@ -121,14 +123,41 @@ def test_a_report_is_taken_from_its_own_attempt_while_it_lives(server: FlyteClie
     assert server.http.post("/copilot/v1/report", json=told, headers=bearer(token)).status_code == 401
 
 
-def test_the_token_of_a_running_task_is_good_for_its_project(guarded: FlyteClient) -> None:
+def test_the_token_of_a_running_task_is_good_for_its_own_run_and_nothing_else(guarded: FlyteClient) -> None:
     headers = admin(guarded)
-    message = {"projectId": RUNS["projectId"], "taskSpec": MessageToDict(task_spec(outputs=("m",)))}
-    assert guarded.code("workflow.RunService/CreateRun", message, headers=headers) == "ok"
-    (pod,) = guarded.pods.wait_created(1)
-    task = bearer(report_token(guarded, pod))
-    assert guarded.code("workflow.RunService/ListRuns", RUNS, headers=task) == "ok"
-    assert guarded.code("workflow.RunService/ListRuns", OTHERS, headers=task) == "permission_denied"
+    for name in ("mine", "other"):
+        message = {"runId": {**PLACE, "name": name}, "taskSpec": MessageToDict(task_spec(outputs=("m",)))}
+        assert guarded.code("workflow.RunService/CreateRun", message, headers=headers) == "ok"
+    pods = guarded.pods.wait_created(2)
+    task = bearer(report_token(guarded, next(pod for pod in pods if pod.startswith("mine-"))))
+
+    def about(run: str, name: str = "a0") -> dict[str, object]:
+        return {"run": {**PLACE, "name": run}, "name": name}
+
+    def child(run: str, task_project: str = "flytesnacks") -> dict[str, object]:
+        spec = {"id": {"project": task_project, "domain": "development", "name": "t", "version": "v1"}}
+        return {"action": {"actionId": about(run, "child"), "parentActionName": "a0", "task": spec}}
+
+    assert guarded.code("workflow.RunService/GetActionDetails", {"actionId": about("mine")}, headers=task) == "ok"
+    assert guarded.code("task.TaskService/ListTasks", {"projectId": RUNS["projectId"]}, headers=task) == "ok"
+    # It may ask for a task of its project, which is not there.
+    assert guarded.code("actions.ActionsService/Enqueue", child("mine"), headers=task) == "not_found"
+    for method, message in (
+        ("actions.ActionsService/Enqueue", child("other")),
+        ("actions.ActionsService/Enqueue", child("mine", "elsewhere")),
+        ("actions.ActionsService/Abort", {"actionId": about("other")}),
+        ("workflow.RunService/GetRunDetails", {"runId": {**PLACE, "name": "other"}}),
+        ("workflow.RunService/ListRuns", RUNS),
+        ("workflow.RunService/CreateRun", {"projectId": RUNS["projectId"], "taskSpec": MessageToDict(task_spec())}),
+        ("workflow.RunService/AbortRun", {"runId": {**PLACE, "name": "mine"}}),
+        ("secret.SecretService/ListSecrets", {}),
+        ("secret.SecretService/DeleteSecret", {"id": SECRET}),
+        ("dataproxy.DataProxyService/CreateUploadLocation", {**PLACE, "filename": "a"}),
+        ("task.TaskService/ListTasks", {"projectId": {"name": "other", "domain": "development"}}),
+        ("task.TaskService/DeployTask", {"taskId": {**PLACE, "name": "t", "version": "v"}}),
+        ("project.ProjectService/CreateProject", {"project": {"id": "third"}}),
+    ):
+        assert guarded.code(method, message, headers=task) == "permission_denied", method
 
 
 def report_token(server: FlyteClient, pod: str) -> str:
@@ -159,9 +188,6 @@ def test_secrets_go_in_and_never_come_out(server: FlyteClient) -> None:
         assert b"s3cr3t-value" not in path.read_bytes()
     assert server.code("secret.SecretService/DeleteSecret", {"id": identifier}) == "ok"
     assert server.code("secret.SecretService/GetSecret", {"id": identifier}) == "not_found"
-
-
-SECRET = {"name": "MY_SECRET", "project": "flytesnacks", "domain": "development"}
 
 
 def with_secrets(*keys: str) -> TaskSpec:

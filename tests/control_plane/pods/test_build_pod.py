@@ -6,6 +6,7 @@ import base64
 import itertools
 import json
 import os
+import subprocess
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -238,6 +239,34 @@ def test_an_input_that_is_not_there_is_said_with_its_name(work: MakeWork, settin
     del attempt.inputs.literals["s"]  # type: ignore[union-attr]  # there are inputs
     with pytest.raises(BadInputs, match=r"inputs\.s"):
         build_pod(attempt, settings)
+
+
+def test_a_python_task_shows_its_attempts_token_where_the_server_asks_for_one(work: MakeWork, settings: PodSettings) -> None:
+    asking = replace(settings, auth=True)
+    built = build(work, asking, "py_main")
+    main = named(built.manifest, "main")
+    (token,) = (each for each in main["env"] if each["name"] == "COPILOT_TASK_TOKEN")
+    reference = token["valueFrom"]["secretKeyRef"]
+    (secret,) = (each for each in built.secrets if each["metadata"]["name"] == reference["name"])
+    assert base64.b64decode(secret["data"][reference["key"]]) == b"attempt-token"
+    have = variables(main)
+    assert have["_U_EP_OVERRIDE"] == "http://10.244.0.1:8090"
+    assert "_U_INSECURE" not in have
+    told = subprocess.run(
+        json.loads(have["FLYTE_AUTH_COMMAND"]),
+        env={"COPILOT_TASK_TOKEN": "t", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert told.stdout.strip() == "t"
+    on_loopback = build(work, asking, "py_main", report_url="http://localhost:8090/report").manifest
+    assert variables(named(on_loopback, "main"))["_U_EP_OVERRIDE"] == "http://127.0.0.1:8090"
+
+
+def test_a_raw_container_never_gets_a_token(work: MakeWork, settings: PodSettings) -> None:
+    main = named(build(work, replace(settings, auth=True), "full").manifest, "main")
+    assert not [each for each in main["env"] if "TOKEN" in each["name"] or "AUTH" in each["name"]]
 
 
 def pod_work(work: MakeWork, pod_spec: Json, primary: str = "primary") -> AttemptWork:

@@ -46,7 +46,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     # Before anything is opened: a server that may not start leaves nothing behind.
     check_exposure(settings)
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
-    pod_settings = PodSettings(templates=templates, image=given["image"], wrap=given["wrap"])
+    pod_settings = PodSettings(templates=templates, image=given["image"], wrap=given["wrap"], auth=given["auth"])
     executing = open_executor(session, given, settings.data, pod_settings, database=settings.database)
     settings = replace(settings, namespace=executing.namespace)
     try:

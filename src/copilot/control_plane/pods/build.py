@@ -15,7 +15,7 @@ from copilot.control_plane.pods.data_containers import (
     data_parts,
     told_grace,
 )
-from copilot.control_plane.pods.environment import main_environment
+from copilot.control_plane.pods.environment import TASK_TOKEN, main_environment
 from copilot.control_plane.pods.labels import pod_annotations, pod_labels
 from copilot.control_plane.pods.main_container import OwnPart, own_part
 from copilot.control_plane.pods.settings import DEFAULT_TEMPLATE, PodSettings
@@ -91,7 +91,7 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
         },
         "spec": checked(spec),
     }
-    objects = [each for each in (own_variables.manifest if data.inits else None, _store_secret(work, config)) if each]
+    objects = [each for each in (own_variables.manifest if data.inits else None, _store_secret(work, settings, config)) if each]
     warnings = (*own.warnings, *left_out, *_entrypoint_warning(work, secrets))
     return BuiltPod(manifest=manifest, warnings=warnings, secrets=tuple(objects))
 
@@ -122,9 +122,17 @@ def _store_name(work: AttemptWork) -> str:
     return f"{work.pod_name}-store"
 
 
-def _store_secret(work: AttemptWork, config: DataLoadingConfig) -> dict[str, Any] | None:
-    """What a task that reads and writes the store itself needs for that."""
-    return _secret(_store_name(work), work.namespace, work.task_env) if work.task_env and _reads_store(work, config) else None
+def _store_secret(work: AttemptWork, settings: PodSettings, config: DataLoadingConfig) -> dict[str, Any] | None:
+    """What a task that reads and writes the store itself, and may call others, needs for that."""
+    values = _own_access(work, settings, config)
+    return _secret(_store_name(work), work.namespace, values) if values else None
+
+
+def _own_access(work: AttemptWork, settings: PodSettings, config: DataLoadingConfig) -> dict[str, str]:
+    if not _reads_store(work, config):
+        return {}
+    token = {TASK_TOKEN: work.report_token} if settings.auth and work.report_token else {}
+    return {**work.task_env, **token}
 
 
 def _reads_store(work: AttemptWork, config: DataLoadingConfig) -> bool:
@@ -185,10 +193,10 @@ def _main(
         own.main.pop("args", None)
     defaults = merged(roles["default"], roles["primary"], kind="Container", where="primary")
     main = merged(defaults, own.main, kind="Container", where=f"containers[{own.main.get('name')}]")
-    env = main_environment(work, settings, variables)
-    if _reads_store(work, config):
-        reference = {"name": _store_name(work)}
-        env += [{"name": key, "valueFrom": {"secretKeyRef": {**reference, "key": key}}} for key in sorted(work.task_env)]
+    access = _own_access(work, settings, config)
+    env = main_environment(work, settings, variables, calls=TASK_TOKEN in access)
+    reference = {"name": _store_name(work)}
+    env += [{"name": key, "valueFrom": {"secretKeyRef": {**reference, "key": key}}} for key in sorted(access)]
     told = [{"name": name, "value": value} for name, value in secrets.constants.items()]
     # A variable with a secret's value comes from copilot exec, and no other of its name beside it.
     given = [each for each in (*main.get("env", ()), *env) if each["name"] not in secrets.variables]
