@@ -12,6 +12,7 @@ import pytest
 
 from copilot.core import idl
 from copilot.core.completion import Saw, Witness
+from copilot.core.error_document import error_document
 from copilot.core.errors import (
     AccessDenied,
     Cancelled,
@@ -96,6 +97,13 @@ class Recorded:
         self.order.append(uri)
         return self._transfer.write(uri, data, cancel, if_absent=if_absent)
 
+    def read(self, uri: str, cancel: CancelToken, *, max_bytes: int | None = None) -> bytes:
+        return self._transfer.read(uri, cancel, max_bytes=max_bytes)
+
+    def retract(self, uri: str, cancel: CancelToken) -> None:
+        self.order.append(f"-{uri}")
+        self._transfer.retract(uri, cancel)
+
     def abort_leftovers(self, uris: Iterable[str], cancel: CancelToken) -> int:
         return self._transfer.abort_leftovers(uris, cancel)
 
@@ -106,6 +114,31 @@ def test_outputs_pb_is_written_after_everything_it_names(world: World) -> None:
     world.publish({"v": FOLDER, "n": INTEGER}, transfer=engine)
     assert sorted(engine.order[:2]) == [f"{world.raw}/v/a", f"{world.raw}/v/b"]
     assert engine.order[2:] == [f"{world.meta}/{name}" for name in ("_manifest.json", "outputs.pb", "_receipt.json")]
+
+
+def test_the_error_of_an_earlier_attempt_goes_after_the_commit_and_before_the_receipt(world: World) -> None:
+    world.wrote({"n": "1"})
+    token = Token(world.clock, timeout_s=60)
+    world.transfer.write(f"{world.meta}/error.pb", error_document(TaskFailed("before"), "TaskFailed"), token)
+    engine = Recorded(world.transfer)
+    world.publish({"n": INTEGER}, transfer=engine)
+    names = [entry.replace(f"{world.meta}/", "") for entry in engine.order]
+    assert names == ["_manifest.json", "outputs.pb", "-error.pb", "_receipt.json"]
+
+
+def test_an_error_document_that_may_not_be_removed_does_not_undo_the_publication(world: World) -> None:
+    world.wrote({"n": "1"})
+    token = Token(world.clock, timeout_s=60)
+    world.transfer.write(f"{world.meta}/error.pb", error_document(TaskFailed("before"), "TaskFailed"), token)
+
+    class Denies(Recorded):
+        def retract(self, uri: str, cancel: CancelToken) -> None:
+            del uri, cancel
+            raise AccessDenied("the store says no")
+
+    world.publish({"n": INTEGER}, transfer=Denies(world.transfer))
+    assert {"outputs.pb", "error.pb", "_receipt.json"} <= set(world.objects(world.meta))
+    assert [event.fields["reason"] for event in world.log.named("error_document.remains")] == ["AccessDenied"]
 
 
 def test_the_manifest_names_every_object_and_what_outputs_pb_will_be(world: World) -> None:

@@ -55,6 +55,19 @@ def says_more(document: bytes, code: str) -> bool:
     return there == INPUT_DOWNLOAD_FAILED or (code == OUTPUT_UPLOAD_FAILED and there not in {"", OUTPUT_UPLOAD_FAILED})
 
 
+def is_ours(document: bytes) -> bool:
+    """Whether copilot, or the reference, wrote this error document: it has a code of theirs."""
+    try:
+        there = idl.ErrorDocument.FromString(document).error.code
+    except DecodeError:
+        return False
+    return there in {INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED, *_reasons(TaskError)}
+
+
+def _reasons(error: type[CopilotError]) -> set[str]:
+    return {error.reason}.union(*(_reasons(kind) for kind in error.__subclasses__()))
+
+
 def error_message(error: CopilotError) -> str:
     """``<reason>: <sentence>``; for what the task itself said, its own words after the reason."""
     words = error.message if isinstance(error, TaskError) and not error.hint else error.sentence()

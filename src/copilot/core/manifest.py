@@ -59,6 +59,8 @@ def receipt_document(
     timings: Mapping[str, float],
     failure: Mapping[str, str] | None = None,
     partial: Mapping[str, object] | None = None,
+    run: Mapping[str, str] | None = None,
+    outputs_pb: Mapping[str, object] | None = None,
 ) -> bytes:
     """``_receipt.json``: how the task and the work ended.
 
@@ -70,6 +72,8 @@ def receipt_document(
         timings: seconds of each step, by name.
         failure: ``reason``, ``message`` and ``hint`` of what went wrong.
         partial: where what the task left is kept, when it is not published.
+        run: which run of a task this was.
+        outputs_pb: ``size_bytes`` and ``digest`` of what was published.
     """
     fields: dict[str, object] = {
         "format": RECEIPT_FORMAT,
@@ -79,6 +83,10 @@ def receipt_document(
         "totals": {"objects": totals.objects, "size_bytes": totals.size_bytes, "seconds": round(totals.seconds, 3)},
         "timings_s": {name: round(seconds, 3) for name, seconds in timings.items()},
     }
+    if run:
+        fields["run"] = dict(run)
+    if outputs_pb:
+        fields["outputs_pb"] = dict(outputs_pb)
     if failure:
         fields["failure"] = dict(failure)
     if partial:

@@ -11,6 +11,7 @@ EXITCODE: Final = "exitcode"
 RUNNING: Final = "running"
 PROGRESS: Final = "progress"
 SENT: Final = "sent"
+PUBLISHED: Final = "published"
 SECRETS: Final = "secrets"
 ENVIRONMENT: Final = "environment"
 SUCCESS_MARKER: Final = "_SUCCESS"
@@ -55,6 +56,9 @@ PROTOCOL: Final = (
     PodFile(SECRETS, "control directory", "init", "sidecar", "secrets are delivered", "renamed into place, emptied when read"),
     PodFile(ENVIRONMENT, "control directory", "init", "exec wrapper", "secrets are delivered", "renamed into place"),
     PodFile(SENT, "control directory", "sidecar", "sidecar (after a restart)", "a file has arrived", "grows by whole lines"),
+    PodFile(
+        PUBLISHED, "control directory", "sidecar", "sidecar (after a restart)", "everything is published", "renamed into place"
+    ),
     PodFile(SUCCESS_MARKER, "output directory", "task", "sidecar", "the task's last act", "as the task makes it"),
     PodFile(ERROR_MARKER, "output directory", "task", "sidecar", "the task gives up", "as the task makes it"),
     PodFile(MANIFEST, "output prefix", "sidecar", "control plane, people", "before outputs.pb", "one put"),

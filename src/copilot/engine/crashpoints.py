@@ -47,7 +47,9 @@ SIDECAR_POINTS: Final = (
     "outputs.sent",
     "manifest.written",
     "outputs.committed",
+    "errors.taken-back",
     "receipt.written",
+    "published.noted",
 )
 """What ``copilot sidecar`` passes."""
 

@@ -14,13 +14,14 @@ from copilot.core.values import Totals
 from copilot.engine.cancel import Token
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from copilot.core.completion import Verdict
     from copilot.core.ports import CancelToken, Clock, Log
     from copilot.engine.transfer import Transfer
     from copilot.upload.partial import Kept
     from copilot.upload.plan import OutputTarget
+    from copilot.upload.publish import Published
 
 _RECEIPT_TIMEOUT_S: Final = 15.0
 
@@ -36,6 +37,8 @@ class Course:
     timings: dict[str, float] = field(default_factory=dict)
     partial: Kept | None = None
     mask: Callable[[str], str] | None = None
+    run: Mapping[str, str] = field(default_factory=dict)
+    published: Published | None = None
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -77,6 +80,7 @@ def leave_receipt(
         return
     course.timings["total"] = course.clock.monotonic_s() - course.began_s
     failure = None if error is None else {"reason": error.reason, "message": error.message, "hint": error.hint}
+    done = course.published
     document = receipt_document(
         published=error is None,
         outputs_uri=target.outputs_uri,
@@ -85,6 +89,8 @@ def leave_receipt(
         timings=course.timings,
         failure=failure,
         partial=None if course.partial is None else course.partial.fields(),
+        run=course.run,
+        outputs_pb=None if done is None else {"size_bytes": done.size_bytes, "digest": done.digest},
     )
     if course.mask is not None:
         document = course.mask(document.decode()).encode()

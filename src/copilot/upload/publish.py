@@ -33,11 +33,13 @@ class Published:
         outputs_uri: ``outputs.pb``.
         manifest_uri: ``_manifest.json``; empty where none was wanted.
         size_bytes: of ``outputs.pb``.
+        digest: of ``outputs.pb``, ``sha256:<hex>``.
     """
 
     outputs_uri: str
     manifest_uri: str
-    size_bytes: int
+    size_bytes: int = 0
+    digest: str = ""
 
 
 class ManifestSpool:
@@ -115,4 +117,5 @@ def publish(
             pass
         reach("manifest.written")
     transfer.write(plan.target.outputs_uri, outputs, cancel)
-    return Published(plan.target.outputs_uri, manifest_uri, len(outputs))
+    digest = f"sha256:{hashlib.sha256(outputs).hexdigest()}"
+    return Published(plan.target.outputs_uri, manifest_uri, len(outputs), digest)

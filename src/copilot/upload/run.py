@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from copilot.core import podfiles
 from copilot.core.completion import Saw, judge
 from copilot.core.errors import CopilotError, InternalError, LocalError, OutputError, TaskError
 from copilot.core.uri import join, redact
@@ -18,6 +19,7 @@ from copilot.engine.sent import SentFiles
 from copilot.engine.verify import verify
 from copilot.upload.course import Course, leave_receipt
 from copilot.upload.eager import by_size, early_upload, end_leftovers
+from copilot.upload.earlier import Run
 from copilot.upload.markers import look_for_marker, task_error
 from copilot.upload.partial import keep_partial
 from copilot.upload.plan import (
@@ -30,6 +32,7 @@ from copilot.upload.plan import (
     plan_outputs,
 )
 from copilot.upload.publish import ManifestSpool, Published, publish
+from copilot.upload.superseded import take_back_errors
 from copilot.upload.waiting import await_completion, await_start
 from copilot.upload.walk import Walk
 
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
     from copilot.core.values import Receipt
     from copilot.engine.transfer import Transfer
     from copilot.engine.verify import Manifest
+    from copilot.upload.earlier import Earlier
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -112,10 +116,11 @@ def publish_outputs(
     told: Callable[[CopilotError], None] | None = None,
     guard: Callable[[CancelToken], None] | None = None,
     mask: Callable[[str], str] | None = None,
+    earlier: Earlier | None = None,
 ) -> OutputsPublished:
     """Waits until the task has ended, and publishes its outputs if it succeeded.
 
-    An interface without outputs ends at once, and nothing is written.
+    An interface without outputs ends at once, and nothing is written. So does a sidecar whose earlier life has published.
 
     Args:
         request: what to publish, and where.
@@ -128,6 +133,7 @@ def publish_outputs(
         told: called with what went wrong before what the task left is kept: the reason is small, and comes first.
         guard: looks at what the task left before any of it leaves the pod; what it raises keeps all of it here.
         mask: goes over the text of the receipt.
+        earlier: knows what an earlier life of this sidecar has published; None where there can be none.
 
     Raises:
         TaskError: the task failed (``_ERROR``, an exit code), was ended by its surroundings, or nobody can say.
@@ -138,6 +144,10 @@ def publish_outputs(
     if not declared and request.declare is None:
         log.event("outputs.none", reason="the interface declares no outputs")
         return OutputsPublished(None, None, None, Totals())
+    if earlier is not None and (
+        earlier.noted() or (request.mode is UploadMode.EAGER and earlier.stored_already(cancel, clock))
+    ):
+        return _as_before(request)
     course = Course(clock, clock.monotonic_s(), mask=mask)
     try:
         with ExitStack() as held:
@@ -160,9 +170,16 @@ def publish_outputs(
                 ):
                     course.verdict = _verdict(request, watchers, clock=clock, log=log, cancel=cancel)
             budget = Token(clock, timeout_s=request.timeout_s, parent=cancel, budget="--timeout")
-            plan, published = _publish(
+            # Whatever is said of the task's end now: a restarted sidecar may have lost those who knew better.
+            if earlier is not None and earlier.stored(budget):
+                return _as_before(request)
+            run = Run() if earlier is None else earlier.run()
+            course.run = run.fields()
+            plan, course.published = _publish(
                 request, declared, course, transfer=transfer, log=log, cancel=budget, guard=guard, sent=sent
             )
+            take_back_errors(request.target, transfer=transfer, clock=clock, log=log, cancel=budget)
+            reach("errors.taken-back")
             end_leftovers((send.uri for send in plan.sends), transfer=transfer, log=log, cancel=budget)
     except CopilotError as error:
         _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told, guard=guard)
@@ -176,7 +193,16 @@ def publish_outputs(
     if request.write_receipt:
         leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel)
         reach("receipt.written")
-    return OutputsPublished(published, plan, course.verdict, course.totals)
+    if earlier is not None:
+        earlier.note(run)
+        reach("published.noted")
+    return OutputsPublished(course.published, plan, course.verdict, course.totals)
+
+
+def _as_before(request: OutputRequest) -> OutputsPublished:
+    """An earlier life of this sidecar has done everything: there is nothing to do, and nothing to say that was not said."""
+    manifest = join(request.target.output_prefix, podfiles.MANIFEST) if request.write_manifest else ""
+    return OutputsPublished(Published(request.target.outputs_uri, manifest), None, None, Totals())
 
 
 def _notes(path: Path | None, log: Log) -> SentFiles:

@@ -1,22 +1,24 @@
 """While the task runs, the store is reached once.
 
 Then the time from the task's end to ``outputs.pb`` is that of the requests alone: no credentials to fetch, no name to resolve,
-no connection to open.
+no connection to open. What is asked is worth knowing too: whether ``outputs.pb`` was there before us.
 """
 
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from copilot.core.errors import CopilotError
+from copilot.core.errors import CopilotError, ObjectNotFound
 
 if TYPE_CHECKING:
-    from copilot.core.ports import Log, Stores
+    from copilot.core.ports import CancelToken, Log, Stores
+
+_PATIENCE_S: Final = 5.0
 
 
-def warm_up(stores: Stores, uri: str, *, log: Log) -> threading.Thread:
-    """Begins it on a thread of its own, and does not wait: a task may end at once. Nothing that goes wrong here matters.
+class FirstLook:
+    """One ``head``, on a thread of its own.
 
     Args:
         stores: opens the store of ``uri``.
@@ -24,13 +26,33 @@ def warm_up(stores: Stores, uri: str, *, log: Log) -> threading.Thread:
         log: hears ``store.not_warm`` at debug level.
     """
 
-    def reach() -> None:
-        try:
-            location = stores.locate(uri)
-            location.store.head(location.key)
-        except CopilotError as error:
-            log.event("store.not_warm", level="debug", reason=error.reason)
+    def __init__(self, stores: Stores, uri: str, *, log: Log) -> None:
+        """See the class."""
+        self._stores = stores
+        self._uri = uri
+        self._log = log
+        self._there: bool | None = None
+        self._looked = threading.Event()
 
-    thread = threading.Thread(target=reach, name="warm-up", daemon=True)
-    thread.start()
-    return thread
+    def begin(self) -> None:
+        """Does not wait: a task may end at once. Nothing that goes wrong here matters."""
+        threading.Thread(target=self._look, name="warm-up", daemon=True).start()
+
+    def absent(self, cancel: CancelToken) -> bool:
+        """Whether it is known that nothing was there; waits a little for an answer that is still to come."""
+        waited_s = 0.0
+        while not self._looked.wait(0.05) and waited_s < _PATIENCE_S and not cancel.cancelled:
+            waited_s += 0.05
+        return self._there is False
+
+    def _look(self) -> None:
+        try:
+            location = self._stores.locate(self._uri)
+            location.store.head(location.key)
+            self._there = True
+        except ObjectNotFound:
+            self._there = False
+        except CopilotError as error:
+            self._log.event("store.not_warm", level="debug", reason=error.reason)
+        finally:
+            self._looked.set()

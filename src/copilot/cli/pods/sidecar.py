@@ -15,15 +15,17 @@ from copilot.cli.arguments.pflag import check_choices
 from copilot.cli.arguments.values import message_of, seconds_of
 from copilot.cli.outcome import error_document_names
 from copilot.cli.pods.kept_secrets import kept
+from copilot.cli.pods.this_pod import pod_uid
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED, sidecar_code
 from copilot.core.errors import BadFlag, CopilotError, OutputError, ReadOnlyPath, TaskError
 from copilot.engine.cancel import Token
+from copilot.upload.earlier import Earlier
 from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_outputs
 from copilot.upload.run import OutputRequest, publish_outputs
 from copilot.upload.waiting import await_completion
-from copilot.upload.warm import warm_up
+from copilot.upload.warm import FirstLook
 from copilot.upload.watchers.pod import PodSource
 from copilot.upload.watchers.registry import WatcherContext, open_watcher
 
@@ -111,7 +113,17 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
     session.patience_s = request.timeout_s or _A_DAY_S
     start, watchers = _watchers(session, parsed, request.directory)
     session.reporter.say("SidecarReady")
-    warm_up(session.stores, request.target.outputs_uri, log=session.log)
+    first_look = FirstLook(session.stores, request.target.outputs_uri, log=session.log)
+    first_look.begin()
+    earlier = Earlier(
+        request.directory,
+        session.configuration.control_dir,
+        request.target,
+        pod=pod_uid(session.configuration.environ),
+        transfer=session.transfer,
+        log=session.log,
+        first_look=first_look,
+    )
     ended = publish_outputs(
         request,
         transfer=session.transfer,
@@ -123,10 +135,12 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         told=lambda error: tell(session, tellable(error, keeping), request.target.output_prefix),
         guard=None if keeping is None else keeping.guard(request.directory),
         mask=session.redactor.mask,
+        earlier=earlier,
     )
     # After the receipt: whoever is told finds everything in the store.
     moved = ended.totals
-    session.reporter.say("OutputsPublished", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
+    if ended.plan is not None:
+        session.reporter.say("OutputsPublished", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
     if parsed.last("json") == "true" and ended.published is not None:
         facts = {
             "outputs_uri": ended.published.outputs_uri,
