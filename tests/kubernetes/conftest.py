@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,7 @@ from copilot.control_plane.executors.cluster import from_kubeconfig
 from copilot.control_plane.executors.kubernetes import KubernetesExecutor
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes import KubernetesDouble
+from copilot.testing.kubernetes.real import ClusterRoom, ClusterUnfit, cluster_room
 from copilot.testing.recording import RecordingLog
 
 if TYPE_CHECKING:
@@ -53,3 +56,16 @@ def ask(double: KubernetesDouble) -> Iterator[Ask]:
             return response.status, json.loads(text) if text[:1] in {b"{", b"["} else text.decode()
 
         yield call
+
+
+@pytest.fixture(scope="session")
+def room() -> Iterator[ClusterRoom]:
+    """A namespace on the cluster of KUBECONFIG. What makes the cluster unfit is told once, not once a test."""
+    # A CI job that is cancelled ends as Ctrl-C does: nothing is left in the cluster.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    namespace, image = (os.environ.get(f"COPILOT_TEST_{name}", "") for name in ("NAMESPACE", "IMAGE"))
+    try:
+        with cluster_room(os.environ.get("KUBECONFIG", ""), namespace=namespace, shell_image=image) as found:
+            yield found
+    except ClusterUnfit as unfit:
+        pytest.exit(f"cluster: {unfit}", returncode=2)

@@ -1,40 +1,44 @@
-"""The contract of every PodApi on a real cluster: the one that KUBECONFIG names, in its context's namespace.
+"""The contract of every PodApi on a real cluster: the one that KUBECONFIG names.
 
-There are no such tests without KUBECONFIG. The image (COPILOT_TEST_IMAGE, anything with a shell) must be on the nodes already.
+Run by ``scripts/test --cluster``; docs/kubernetes.md says what it needs. It works in a namespace of its own.
 """
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from copilot.control_plane.executors.cluster import Cluster, from_kubeconfig
 from copilot.control_plane.executors.kubernetes import KubernetesExecutor
 from copilot.engine.clock import SystemClock
-from copilot.testing.pod_api_contract import PodApiContract
+from copilot.testing.kubernetes.real import fitted
+from copilot.testing.pod_api_contract import Pod, PodApiContract
 from copilot.testing.recording import RecordingLog
 
-KUBECONFIG = os.environ.get("KUBECONFIG", "")
+if TYPE_CHECKING:
+    from copilot.testing.kubernetes.real import ClusterRoom
 
-if KUBECONFIG:
 
-    @pytest.fixture(scope="module")
-    def cluster() -> Cluster:
-        return from_kubeconfig(Path(KUBECONFIG))
+@pytest.fixture(scope="module")
+def pods(room: ClusterRoom) -> KubernetesExecutor:
+    return KubernetesExecutor(room.cluster, clock=SystemClock(), log=RecordingLog())
 
-    @pytest.fixture(scope="module")
-    def pods(cluster: Cluster) -> KubernetesExecutor:
-        return KubernetesExecutor(cluster, clock=SystemClock(), log=RecordingLog())
 
-    @pytest.fixture
-    def namespace(cluster: Cluster) -> str:
-        return cluster.namespace
+@pytest.fixture
+def namespace(room: ClusterRoom) -> str:
+    return room.namespace
 
-    @pytest.mark.cluster
-    class TestRealCluster(PodApiContract):
-        """Whatever Kubernetes it is."""
 
-        image = os.environ.get("COPILOT_TEST_IMAGE", "busybox")
-        patience_s = 180.0
+@pytest.mark.cluster
+class TestRealCluster(PodApiContract):
+    """Whatever Kubernetes it is."""
+
+    patience_s = 180.0
+
+    @pytest.fixture(autouse=True)
+    def _image(self, room: ClusterRoom) -> None:
+        self.image = room.shell_image
+
+    def fitted(self, pod: Pod) -> Pod:
+        """Small, restricted, and never pulled when it is there."""
+        return fitted(pod, self.image)

@@ -263,12 +263,16 @@ class PodApiContract:
         assert (phase(pod), ended(pod, "main")["exitCode"]) == ("Failed", 137)
         assert int(self.log(name, "side").split()[-1]) - began >= 1
 
-    def test_a_second_deletion_shortens_the_grace(self) -> None:
+    def test_a_second_deletion_with_a_longer_grace_changes_nothing_and_one_with_a_shorter_is_taken(self) -> None:
+        """That the object says so is all: a real kubelet (1.33) goes on with the grace that it began with."""
         name = self.create(manifest(self.namespace, container("main", DEAF), grace_s=600))
         self.until_ready(name)
+        self.pods.delete(self.namespace, name, grace_s=4)
+        going = self.until(name, lambda pod: pod["metadata"].get("deletionTimestamp"))
         self.pods.delete(self.namespace, name, grace_s=600)
-        self.until(name, lambda pod: pod["metadata"].get("deletionTimestamp"))
+        assert self.get(name)["metadata"]["deletionGracePeriodSeconds"] == going["metadata"]["deletionGracePeriodSeconds"] == 4
         self.pods.delete(self.namespace, name, grace_s=1)
+        assert self.get(name)["metadata"]["deletionGracePeriodSeconds"] == 1
         assert ended(self.until(name, over), "main")["exitCode"] == 137
 
     def test_the_deadline_ends_a_pod_with_its_reason(self) -> None:
