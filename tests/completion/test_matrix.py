@@ -313,6 +313,47 @@ def test_the_process_witness_tells_when_and_not_how(pod: SmallPod) -> None:
     assert (ended.code, ended.row) == (25, "process-gone")
 
 
+@pytest.mark.parametrize(
+    ("name", "environ", "grace_s", "known_from"),
+    [
+        ("copilot", {}, 30, "Kubernetes' default, since COPILOT_GRACE_S is not set"),
+        ("copilot", {"COPILOT_GRACE_S": "120"}, 120, "COPILOT_GRACE_S"),
+        ("flyte-copilot", {}, 1800, "--timeout, as Flyte sets its pods' terminationGracePeriodSeconds"),
+        ("flyte-copilot", {"COPILOT_GRACE_S": "0"}, 0, "COPILOT_GRACE_S"),
+    ],
+)
+def test_the_log_says_how_long_the_grace_period_is_and_who_says_so(
+    pod: SmallPod, name: str, environ: dict[str, str], grace_s: int, known_from: str
+) -> None:
+    (pod.out / "n").write_text("5")
+    pod.start_sidecar("--trust-signal", "--timeout", "30m", name=name, **environ)
+    pod.terminate()
+    ended = pod.end()
+    assert ended.code == 0
+    told = next(event for event in ended.events if event["event"] == "grace")
+    assert (told["grace_s"], told["known_from"]) == (grace_s, known_from)
+
+
+@pytest.mark.parametrize("text", ["30s", "-1", "1.5", "٣"])
+def test_a_grace_period_that_is_none_is_refused_at_once(pod: SmallPod, text: str) -> None:
+    pod.start_sidecar(COPILOT_GRACE_S=text)
+    ended = pod.end()
+    assert ended.code == 2
+    failed = next(event for event in ended.events if event["event"] == "failed")
+    assert failed["reason"] == "BadFlag"
+    assert failed["message"].startswith(f"COPILOT_GRACE_S is {text!r}, which is no number of seconds")
+
+
+def test_a_sidecar_killed_while_it_keeps_what_a_failed_task_left_has_told_why(pod: SmallPod) -> None:
+    pod.start_sidecar(COPILOT_CRASH_AT="send.begun")
+    pod.start_main(WRITES + "exit 3")
+    ended = pod.end()
+    assert ended.code == -signal.SIGKILL
+    assert set(ended.store) == FAILED
+    assert (ended.row, ended.receipt["published"]) == ("exited-by-itself", False)
+    assert ended.error.startswith("TaskFailed: the task ended with exit code 3")
+
+
 def wait_for(path: Path) -> None:
     deadline_s = time.monotonic() + 60
     while not path.exists():

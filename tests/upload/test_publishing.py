@@ -319,3 +319,24 @@ def test_the_start_watcher_is_waited_for_first(world: World) -> None:
         world.publish({"n": INTEGER}, start=Waits(), start_timeout_s=0.05)
     world.publish({"n": INTEGER}, start=Says(Witness.NOOP, Saw.TOLD), start_timeout_s=5)
     assert "outputs.pb" in world.objects(world.meta)
+
+
+def test_what_a_failed_task_left_takes_no_more_than_the_grace_period(world: World) -> None:
+    world.wrote({"f": "x"})
+
+    class Stuck(Recorded):
+        def send(self, specs: Iterable[SendSpec], cancel: CancelToken, *, sent: SentFiles | None = None) -> Iterator[Receipt]:
+            del specs, sent
+            assert (cancel.remaining_s() or 0) <= 0.2
+            while not cancel.wait(0.01):
+                pass
+            cancel.check()
+            yield from ()
+
+    failed = [Says(Witness.WRAPPER, Saw.EXITED, 3)]
+    engine = Stuck(world.transfer)
+    with pytest.raises(TaskFailed):
+        world.publish({"f": FILE}, transfer=engine, watchers=failed, keep_partial_s=0.2)
+    assert world.log.named("partial.failed")[0].fields["reason"] == "DeadlineExceeded"
+    assert world.document("_receipt.json")["partial"]["complete"] is False
+    assert engine.order == [f"{world.meta}/_receipt.json"] * 2

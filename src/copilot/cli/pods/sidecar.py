@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,7 +14,7 @@ from copilot.cli.arguments.pflag import check_choices
 from copilot.cli.arguments.values import message_of, seconds_of
 from copilot.cli.outcome import error_document_names
 from copilot.cli.pods.kept_secrets import kept
-from copilot.cli.pods.this_pod import pod_uid
+from copilot.cli.pods.this_pod import grace_of, pod_source, pod_uid
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED, sidecar_code
@@ -26,11 +25,10 @@ from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_out
 from copilot.upload.run import OutputRequest, publish_outputs
 from copilot.upload.waiting import await_completion
 from copilot.upload.warm import FirstLook
-from copilot.upload.watchers.pod import PodSource
 from copilot.upload.watchers.registry import WatcherContext, open_watcher
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
     from copilot.cli.arguments.pflag import Parsed
     from copilot.cli.pods.kept_secrets import Keeping
@@ -200,20 +198,24 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         meta_name=parsed.last("meta-output-name") or podfiles.OUTPUTS_PB,
         error_names=error_document_names(settings.err_output_name),
     )
+    timeout_s = seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
+    grace = grace_of(settings.environ, drop_in=settings.drop_in, timeout_s=timeout_s)
+    session.log.event("grace", grace_s=round(grace.seconds, 3), known_from=grace.known_from)
     return OutputRequest(
         directory=Path(parsed.last("from-local-dir")),
         interface=interface,
         target=target,
         declare=_declare(parsed),
         mode=UploadMode(parsed.last("upload-mode") or UploadMode.ON_EXIT),
-        timeout_s=seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout"),
+        timeout_s=timeout_s,
         start_timeout_s=seconds_of(parsed.last("start-timeout") or "0", "--start-timeout"),
         trust_signal=flag(parsed.last("trust-signal", "true" if settings.drop_in else "false"), "--trust-signal"),
         write_manifest=parsed.last("no-manifest") != "true",
         write_receipt=parsed.last("no-receipt") != "true",
         keep_partial=parsed.last("no-partial") != "true",
         sent_file=settings.control_dir / podfiles.SENT if settings.control_dir is not None else None,
-        grace_s=float(grace) if (grace := settings.environ.get("COPILOT_GRACE_S", "")).isdecimal() else None,
+        grace_s=grace.seconds,
+        keep_partial_s=grace.for_partial_s,
     )
 
 
@@ -242,19 +244,3 @@ def _watchers(session: Session, parsed: Parsed, directory: Path) -> tuple[Comple
     watchers = [open_watcher(name, context, flag="--witnesses") for name in dict.fromkeys(names)]
     # By default both wait for the same signal, the one that ends the task: there is nothing to wait for before.
     return (None if start_name in {exit_name, "noop"} else start), watchers
-
-
-def pod_source(environ: Mapping[str, str]) -> PodSource | None:
-    """Where our own pod is looked up; None where there is no Kubernetes API. Inside a pod the host's name is the pod's."""
-    host, port = environ.get("KUBERNETES_SERVICE_HOST", ""), environ.get("KUBERNETES_SERVICE_PORT", "443")
-    in_cluster = f"https://{f'[{host}]' if ':' in host else host}:{port}" if host else ""
-    api, name = environ.get("COPILOT_KUBERNETES_API") or in_cluster, environ.get("COPILOT_POD_NAME") or environ.get("HOSTNAME")
-    if not api or not name:
-        return None
-    own = PodSource(api, name)
-    return replace(
-        own,
-        namespace=environ.get("COPILOT_POD_NAMESPACE", ""),
-        container=environ.get("COPILOT_MAIN_CONTAINER", ""),
-        token_file=environ.get("COPILOT_KUBERNETES_TOKEN_FILE", own.token_file),
-    )
