@@ -207,6 +207,9 @@ def test_a_secret_file_is_on_a_memory_volume_that_main_only_reads(work: MakeWork
     assert volume["emptyDir"]["medium"] == "Memory"
     main = next(each for each in spec["containers"] if each["name"] == "main")
     assert {"name": "flyte-secrets", "mountPath": "/etc/flyte/secrets", "readOnly": True} in main["volumeMounts"]
+    # Said although it is the default: where there are no mounts, paths on the command line are made others.
+    init = next(each for each in spec["initContainers"] if each["name"] == "copilot-init")
+    assert "directory=/etc/flyte/secrets" in asked_of(init, "--secrets-platform")
     # A file needs no wrapper: the task's own entrypoint is run.
     assert "command" not in main
     assert variables(main)["FLYTE_SECRETS_DEFAULT_DIR"] == "/etc/flyte/secrets"

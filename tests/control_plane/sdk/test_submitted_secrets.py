@@ -49,6 +49,24 @@ def test_a_task_gets_a_secret_as_a_file_and_as_a_variable(server: ServerProcess,
     assert ended.returncode == 0, ended.stdout + ended.stderr
 
 
+def test_a_secret_reaches_its_task_where_there_is_no_bubblewrap(tmp_path: Path) -> None:
+    broken = tmp_path / "bin" / "bwrap"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 1\n")
+    broken.chmod(0o755)
+    path = f"{broken.parent}:{os.environ['PATH']}"
+    server = ServerProcess(tmp_path, f"sqlite:///{tmp_path / 'copilot.db'}", environ={"PATH": path})
+    server.start()
+    try:
+        assert put(server, "a_file", VALUE).returncode == 0
+        task = ["sh", "-c", f'test "$(cat /etc/flyte/secrets/a_file)" = {VALUE}']
+        ended = server.copilot("submit", "--image", "none", "--secret", "a_file", "--wait", "--", *task)
+        assert "mode plain" in ended.stdout
+        assert ended.returncode == 0, ended.stdout
+    finally:
+        server.stop()
+
+
 def test_a_task_file_asks_for_secrets_too(server: ServerProcess, tmp_path: Path) -> None:
     assert put(server, "in_yaml", VALUE).returncode == 0
     task = tmp_path / "task.yaml"

@@ -53,14 +53,16 @@ def task_secrets(work: AttemptWork, settings: PodSettings) -> TaskSecrets:
     platform = replace(settings.secrets, project=work.project, domain=work.domain)
     deliveries = [map_secret(secret, platform) for secret in asked]
     encoded = base64.b64encode(SecurityContext(secrets=asked).SerializeToString(deterministic=True)).decode()
+    directory = platform.directory if any(each.files for each in deliveries) else ""
     arguments = ["--secrets-flyte", encoded]
     for each in fields(FlyteSecrets):
         value = getattr(platform, each.name)
-        if value != each.default:
+        # Where the files are is always said: a path that is not on the command line cannot be another one on this machine.
+        if value != each.default or (directory and each.name == "directory"):
             arguments += ["--secrets-platform", f"{each.name.replace('_', '-')}={value}"]
     return TaskSecrets(
         tuple(arguments),
         {name: value for each in deliveries for name, value in each.constants.items()},
         tuple(dict.fromkeys(name for each in deliveries for name in each.variables)),
-        platform.directory if any(each.files for each in deliveries) else "",
+        directory,
     )
