@@ -21,16 +21,18 @@ class Proving:
     """The readings of one object, over all attempts.
 
     Attributes:
+        readings: how many were in vain.
         doubtful: the etag and the checksum of a reading that its etag, in the form of an MD5, does not fit; None without one.
     """
 
-    __slots__ = ("_context", "_location", "doubtful")
+    __slots__ = ("_context", "_location", "doubtful", "readings")
 
     def __init__(self, context: Context, location: Location) -> None:
         """Nothing has been read."""
         self._context = context
         self._location = location
         self.doubtful: tuple[str, int] | None = None
+        self.readings = 0
 
     def hashing(self, info: ObjectInfo) -> tuple[Claim, Hashing] | None:
         """What to hash while the bytes pass; None where ``info`` says nothing that is worth it."""

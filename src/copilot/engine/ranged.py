@@ -51,8 +51,8 @@ class RangedFetch:
         self.etag = info.etag
         self.fd = -1
         self.abandoned = False
-        # What alters the same byte of every response would alter another one in other ranges.
-        part_bytes = context.limits.part_bytes * (3 if job.proving.doubtful else 4) // 4
+        # What alters the same byte of every response alters another one in other ranges: no two readings in a row are alike.
+        part_bytes = context.limits.part_bytes * (3 if job.proving.readings % 2 else 4) // 4
         self._bounds = part_bounds(self.size_bytes, max(1, part_bytes))
         self._temporary = context.temporary()
         self.notes: PartNotes | None = None
@@ -166,11 +166,12 @@ class RangedFetch:
         self.leave()
         return True
 
-    def restart(self, crew: Crew[Receipt], error: ObjectChanged) -> None:
+    def restart(self, crew: Crew[Receipt], error: ObjectChanged | ChecksumMismatch) -> None:
         """From zero, with whatever the object is now. Raises ``error`` when that has been tried too often."""
         if not self.abandon():
             return
-        self.context.log.event("object.changed", level="warning", subject=self.job.subject)
+        event = "object.changed" if isinstance(error, ObjectChanged) else "content.differs"
+        self.context.log.event(event, level="warning", subject=self.job.subject)
         if self.context.retrier.stop(error, self.job.patience):
             raise error
         self.job.begin_again()
@@ -186,7 +187,7 @@ class RangedFetch:
         try:
             proof = self._prove(crc, beat)
         except ChecksumMismatch as error:
-            self.restart(crew, ObjectChanged(error.message, op=error.op, subject=error.subject, hint=error.hint))
+            self.restart(crew, error)
             return None
         beat.check()
         receipt = Receipt(
@@ -234,6 +235,7 @@ class RangedFetch:
                 context.log.event("etag.is_no_digest", level="debug", subject=self.job.subject)
                 return TWO_READINGS
             self.job.proving.doubtful = (bare_etag(self.etag), crc)
+        self.job.proving.readings += 1
         raise ChecksumMismatch(
             f"{self.job.subject} came with other bytes than its {claim.proof.upper()} says",
             op="get",
