@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,11 +29,16 @@ from flyteidl2.workflow import run_service_pb2 as pb
 from flyteidl2.workflow.run_service_connect import RunServiceClientSync
 
 from copilot.control_plane import errors as ours
+from copilot.control_plane.interruptible import Patience, interruptible
 from copilot.control_plane.lifecycle.phases import ROOT, Phase
 from copilot.core.errors import CopilotError, Unreachable
+from copilot.engine.cancel import never
+from copilot.engine.clock import SystemClock
 
 if TYPE_CHECKING:
     from flyteidl2.core.types_pb2 import LiteralType
+
+    from copilot.core.ports import CancelToken
 
 _CLASSES: Final[Mapping[Code, type[CopilotError]]] = {
     Code.INVALID_ARGUMENT: ours.InvalidRequest,
@@ -57,10 +62,23 @@ class ControlPlaneClient:
         url: ``http://host:port``.
         project, domain: what names mean.
         token: a bearer token, or empty.
+        cancel: ends whatever waits for the server; None for what only the server ends.
+        away: told in words when the server does not answer and is asked again.
     """
 
-    def __init__(self, url: str, *, project: str, domain: str, token: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        *,
+        project: str,
+        domain: str,
+        token: str = "",
+        cancel: CancelToken | None = None,
+        away: Callable[[str], None] = lambda _why: None,
+    ) -> None:
         self.url, self.project, self.domain = url, project, domain
+        self._cancel = cancel or never(SystemClock())
+        self._away = away
         self._headers = {"authorization": f"Bearer {token}"} if token else {}
         self._runs = RunServiceClientSync(url)
         self._data = DataProxyServiceClientSync(url)
@@ -95,22 +113,14 @@ class ControlPlaneClient:
 
     def wait(self, name: str) -> dict[str, Any]:
         """A run's end, once it is there, through broken connections."""
-        request = pb.WatchActionDetailsRequest(action_id=self._action(name))
-        while True:
-            for message in self._stream(self._runs.watch_action_details, request):
-                if Phase(message.details.status.phase).terminal:
-                    return _details(message.details)
+        return _details(self._until(name, lambda details: Phase(details.status.phase).terminal))
 
     def wait_times(self, name: str) -> dict[str, float]:
         """When the last attempt's main started, and when the run ended, in seconds since the epoch."""
-        request = pb.WatchActionDetailsRequest(action_id=self._action(name))
-        for message in self._stream(self._runs.watch_action_details, request):
-            if Phase(message.details.status.phase).terminal:
-                attempt = message.details.attempts[-1]
-                began = [each.start_time for each in attempt.phase_transitions if each.phase == Phase.RUNNING]
-                started = began[0].ToMicroseconds() / 1e6 if began else 0.0
-                return {"started": started, "ended": attempt.end_time.ToMicroseconds() / 1e6}
-        raise Unreachable(f"the server at {self.url} went away", op="rpc", subject=self.url)
+        attempt = self._until(name, lambda details: Phase(details.status.phase).terminal).attempts[-1]
+        began = [each.start_time for each in attempt.phase_transitions if each.phase == Phase.RUNNING]
+        started = began[0].ToMicroseconds() / 1e6 if began else 0.0
+        return {"started": started, "ended": attempt.end_time.ToMicroseconds() / 1e6}
 
     def abort(self, name: str, reason: str) -> None:
         """Aborts a run."""
@@ -118,19 +128,41 @@ class ControlPlaneClient:
 
     def logs(self, name: str, attempt: int) -> Iterator[str]:
         """A run's log, line by line, until its end; waits for its beginning."""
-        self._until_logged(name, attempt)
+        self._until(name, lambda details: _may_have_log(details, attempt))
         request = data.TailLogsRequest(action_id=self._action(name), attempt=attempt)
+        patience, seen = Patience(self._cancel, self._away), 0
+        while True:
+            try:
+                for number, line in enumerate(self._lines(request)):
+                    patience.answered()
+                    if number >= seen:  # a connection that was made again begins at the beginning
+                        seen += 1
+                        yield line
+            except Unreachable as error:
+                patience.refused(error)
+            else:
+                return
+
+    def _lines(self, request: data.TailLogsRequest) -> Iterator[str]:
         for message in self._stream(self._data.tail_logs, request):
             for logs in message.logs:
                 for line in logs.lines:
                     yield line.message
 
-    def _until_logged(self, name: str, attempt: int) -> None:
-        watch = pb.WatchActionDetailsRequest(action_id=self._action(name))
-        for message in self._stream(self._runs.watch_action_details, watch):
-            mine = [each for each in message.details.attempts if each.attempt == attempt]
-            if Phase(message.details.status.phase).terminal or (mine and mine[0].logs_available):
-                return
+    def _until(self, name: str, enough: Callable[[Any], bool]) -> Any:  # noqa: ANN401 - the details' message
+        """The first state of a run that is ``enough``; a server that went away is waited for."""
+        request = pb.WatchActionDetailsRequest(action_id=self._action(name))
+        patience = Patience(self._cancel, self._away)
+        while True:
+            try:
+                for message in self._stream(self._runs.watch_action_details, request):
+                    patience.answered()
+                    if enough(message.details):
+                        return message.details
+                gone = Unreachable(f"the server at {self.url} ended the connection", op="rpc", subject=self.url)
+            except Unreachable as error:
+                gone = error
+            patience.refused(gone)
 
     def outputs(self, name: str) -> LiteralMap:
         """A run's outputs."""
@@ -227,14 +259,12 @@ class ControlPlaneClient:
         return ActionIdentifier(run=self._run(name), name=ROOT)
 
     def _call(self, method: Any, request: object) -> Any:  # noqa: ANN401 - a client's method
-        try:
-            return method(request, headers=self._headers)
-        except ConnectError as error:
-            raise _ours(error, self.url) from error
+        (answer,) = self._stream(lambda asked, headers: [method(asked, headers=headers)], request)
+        return answer
 
     def _stream(self, method: Any, request: object) -> Iterator[Any]:  # noqa: ANN401 - a client's method
         try:
-            yield from method(request, headers=self._headers)
+            yield from interruptible(lambda: method(request, headers=self._headers), self._cancel)
         except ConnectError as error:
             raise _ours(error, self.url) from error
 
@@ -280,6 +310,11 @@ def _row(action: rd.Action) -> dict[str, Any]:
     if action.status.HasField("end_time"):
         row["seconds"] = round(action.status.duration_ms / 1000, 3)
     return row
+
+
+def _may_have_log(details: rd.ActionDetails, attempt: int) -> bool:
+    mine = [each for each in details.attempts if each.attempt == attempt]
+    return Phase(details.status.phase).terminal or bool(mine and mine[0].logs_available)
 
 
 def _details(details: rd.ActionDetails) -> dict[str, Any]:

@@ -118,6 +118,12 @@ class ServerProcess:
             [str(PROGRAMS / "copilot"), *arguments], env=env, capture_output=True, text=True, timeout=timeout_s, check=False
         )
 
+    def popen(self, *arguments: str) -> subprocess.Popen[str]:
+        """Our own command line, while it runs; both of its outputs are pipes."""
+        env = {**os.environ, "COPILOT_SERVER": self.url}
+        pipe = subprocess.PIPE
+        return subprocess.Popen([str(PROGRAMS / "copilot"), *arguments], env=env, stdout=pipe, stderr=pipe, text=True)
+
 
 def until(condition: Callable[[], bool], what: str, timeout_s: float = 30.0) -> None:
     """Waits for a condition that nothing else tells of. Raises ``AssertionError``."""

@@ -11,6 +11,7 @@ import click
 
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.core.errors import CopilotError
+from copilot.engine.cancel import Token
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
@@ -55,7 +56,14 @@ def _client(session: Session, given: Mapping[str, Any]) -> ControlPlaneClient:
     if token:
         session.redactor.register(token.encode())
     url = (given["server"] or environ.get(SERVER) or DEFAULT_SERVER).rstrip("/")
-    return ControlPlaneClient(url, project=given["project"], domain=given["domain"], token=token)
+    return ControlPlaneClient(
+        url,
+        project=given["project"],
+        domain=given["domain"],
+        token=token,
+        cancel=Token(session.clock, latch=session.latch, why="we were asked to stop; the run goes on"),
+        away=lambda why: click.echo(f"{why}; asking again for a minute", err=True),
+    )
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
