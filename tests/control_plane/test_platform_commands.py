@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from copilot.cli.platform.database_url import database_url
 from copilot.core.errors import BadConfig, LocalIOError
-from copilot.testing.server_process import ServerProcess
+from copilot.testing.server_process import PROGRAMS, ServerProcess, until
 
 
 def test_a_flag_goes_before_a_variable_and_a_variable_before_a_file(tmp_path: Path) -> None:
@@ -40,3 +41,15 @@ def test_a_database_of_the_environment_is_on_no_command_line(tmp_path: Path) -> 
         assert (tmp_path / "elsewhere-s3cr3t.db").exists()
     finally:
         server.stop()
+
+
+def test_a_server_that_is_asked_to_stop_while_it_starts_stops(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    command = [str(PROGRAMS / "copilot"), "server", "--data", str(data), "--port", "0"]
+    with subprocess.Popen(command) as server:
+        try:
+            until(lambda: (data / "pods").exists() or server.poll() is not None, "the server is put together")
+            server.terminate()
+            assert server.wait(60) == 0
+        finally:
+            server.kill()

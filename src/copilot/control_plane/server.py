@@ -246,12 +246,19 @@ def check_exposure(settings: ServerSettings) -> None:
         )
 
 
-def run_server(plane: ControlPlane, *, ready: Callable[[str], None], stop: asyncio.Event | None = None) -> None:
+def run_server(
+    plane: ControlPlane,
+    *,
+    ready: Callable[[str], None],
+    asked: Callable[[], bool] = lambda: False,
+    stop: asyncio.Event | None = None,
+) -> None:
     """Serves until SIGINT or SIGTERM, or until ``stop`` is set. Blocking.
 
     Args:
         plane: the server.
         ready: called with the URL once requests are answered.
+        asked: whether a signal came before ours are handled, while the server was put together.
         stop: another reason to stop, for tests.
     """
     import signal  # noqa: PLC0415 - the server's own handlers, on its own loop
@@ -261,6 +268,9 @@ def run_server(plane: ControlPlane, *, ready: Callable[[str], None], stop: async
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(number, end.set)
+        if asked():
+            await asyncio.to_thread(plane.close)
+            return
         async with plane.serving() as url:
             ready(url)
             await end.wait()

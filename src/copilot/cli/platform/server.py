@@ -60,7 +60,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
             presign=presign,
             lease=executing.lease,
         )
-        run_server(plane, ready=lambda url: _tell(url, plane.metrics_url))
+        run_server(plane, ready=lambda url: _tell(url, plane.metrics_url), asked=session.latch.is_set)
     finally:
         executing.close()
 
