@@ -80,7 +80,7 @@ class AwsSecrets:
         try:
             self._session = boto3.session.Session(region_name=self._settings.region, profile_name=self._settings.profile)
         except Exception as cause:
-            raise _classified(cause, "login", "aws://") from cause
+            raise classified(cause, "login", "aws://") from cause
         self._clients: dict[tuple[str, str, str], tuple[Any, float | None]] = {}
         self._lock = threading.Lock()  # sessions make clients one at a time
         self._may_batch = True
@@ -123,7 +123,12 @@ class AwsSecrets:
                 client = self._session.client("sts", config=self._config, endpoint_url=self._settings.sts_endpoint)
             return str(client.get_caller_identity()["Arn"])
         except Exception as cause:
-            raise _classified(cause, "whoami", "aws://") from cause
+            raise classified(cause, "whoami", "aws://") from cause
+
+    def client(self, ref: SecretRef) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
+        """The client of the reference's region and role."""
+        check_options(ref, ("region", "role", "external_id"))
+        return self._client(self._route(ref))
 
     def _route(self, ref: SecretRef) -> tuple[str, str, str]:
         """Region, role and external id: what needs a client of its own. An ARN brings its region."""
@@ -171,7 +176,7 @@ class AwsSecrets:
         try:
             return _payload(self._client(route).get_secret_value(**arguments))
         except Exception as cause:
-            raise _classified(cause, "resolve", describe_ref(ref)) from cause
+            raise classified(cause, "resolve", describe_ref(ref)) from cause
 
     def _read_batch(self, route: tuple[str, str, str], refs: Sequence[SecretRef]) -> dict[SecretRef, Payload]:
         """What one batch gives. What it does not give is read one by one, where its error is told."""
@@ -189,7 +194,7 @@ class AwsSecrets:
                     return found
                 arguments["NextToken"] = answer["NextToken"]
         except Exception as cause:
-            error = _classified(cause, "resolve", describe_ref(refs[0]))
+            error = classified(cause, "resolve", describe_ref(refs[0]))
             if error.transient or isinstance(error, SecretExpiredToken | SecretNoIdentity | BadConfig):
                 raise error from cause
             self._may_batch = False  # the identity may not, or the server cannot: one by one says what is wrong
@@ -202,7 +207,7 @@ def _payload(answer: Mapping[str, Any]) -> Payload:
     return Payload(raw=raw, version=answer.get("VersionId"))
 
 
-def _classified(cause: Exception, op: str, subject: str) -> CopilotError:
+def classified(cause: Exception, op: str, subject: str) -> CopilotError:
     """What boto3 raised, as one of ours: by its class and the service's error code."""
     import botocore.exceptions as boto  # noqa: PLC0415 - clients are imported when used
     import botocore.parsers  # noqa: PLC0415 - as above

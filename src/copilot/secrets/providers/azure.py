@@ -83,22 +83,22 @@ class AzureSecrets:
         except (IndexError, ValueError):
             return "an identity whose token is opaque"
         except Exception as cause:
-            raise _classified(cause, "whoami", "azure://") from cause
+            raise classified(cause, "whoami", "azure://") from cause
         return f"application {said.get('appid', 'unknown')} (object {said.get('oid', 'unknown')})"
 
     def _read(self, ref: SecretRef) -> Payload:
         check_options(ref, ("unwrap",))
-        vault, name, version = self._locate(ref)
+        vault, name, version = self.locate(ref)
         try:
-            answer = self._client(vault).get_secret(name, version)
+            answer = self.client(vault).get_secret(name, version)
         except Exception as cause:
-            raise _classified(cause, "resolve", describe_ref(ref)) from cause
+            raise classified(cause, "resolve", describe_ref(ref)) from cause
         raw = (answer.value or "").encode()
         if ref.options.get("unwrap") == "flyte":
             raw = _unwrapped(raw, ref)
         return Payload(raw=raw, version=answer.properties.version)
 
-    def _locate(self, ref: SecretRef) -> tuple[str, str, str | None]:
+    def locate(self, ref: SecretRef) -> tuple[str, str, str | None]:
         """The vault's URL, the secret's name and its version."""
         text = ref.name
         if "://" in text:
@@ -121,7 +121,8 @@ class AzureSecrets:
             hint="Write azure://VAULT/NAME, or set AZURE_KEYVAULT_URL.",
         )
 
-    def _client(self, vault: str) -> Any:  # noqa: ANN401 - the client is typed where it is imported
+    def client(self, vault: str) -> Any:  # noqa: ANN401 - the client is typed where it is imported
+        """The client of the vault with this URL."""
         from azure.keyvault.secrets import SecretClient  # noqa: PLC0415 - clients are imported when used
 
         with self._lock:
@@ -205,7 +206,7 @@ def _unwrapped(raw: bytes, ref: SecretRef) -> bytes:
         ) from None
 
 
-def _classified(cause: Exception, op: str, subject: str) -> CopilotError:
+def classified(cause: Exception, op: str, subject: str) -> CopilotError:
     """What the client raised, as one of ours: by its class and HTTP's status."""
     from azure.core import exceptions as azure  # noqa: PLC0415 - clients are imported when used
 

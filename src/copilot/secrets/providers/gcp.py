@@ -75,19 +75,19 @@ class GcpSecrets:
             if getattr(credentials, "service_account_email", "") in {"", "default"}:
                 credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call] # google-auth's
         except Exception as cause:
-            raise _classified(cause, "whoami", "gcp://") from cause
+            raise classified(cause, "whoami", "gcp://") from cause
         email = getattr(credentials, "service_account_email", "") or "an account without an address"
         return f"{email} (project {project or self._settings.project or 'unknown'})"
 
     def _read(self, ref: SecretRef) -> Payload:
         check_options(ref, ("location",))
-        name, location = self._full_name(ref)
+        name, location = self.full_name(ref)
         try:
-            answer = self._client(location).access_secret_version(
+            answer = self.client(location).access_secret_version(
                 request={"name": name}, retry=None, timeout=self._settings.timeout_s
             )
         except Exception as cause:
-            raise _classified(cause, "resolve", describe_ref(ref)) from cause
+            raise classified(cause, "resolve", describe_ref(ref)) from cause
         data = bytes(answer.payload.data)
         if answer.payload.data_crc32c is not None and google_crc32c.value(data) != answer.payload.data_crc32c:
             raise SecretCorrupt(
@@ -97,7 +97,7 @@ class GcpSecrets:
             )
         return Payload(raw=data, version=str(answer.name).rsplit("/", 1)[-1])
 
-    def _full_name(self, ref: SecretRef) -> tuple[str, str]:
+    def full_name(self, ref: SecretRef) -> tuple[str, str]:
         """The resource's name with its version, and its location (empty: global)."""
         parts = ref.name.strip("/").split("/")
         project, location, version = self._settings.project or "", ref.options.get("location", ""), ref.version
@@ -126,7 +126,8 @@ class GcpSecrets:
         where = f"projects/{project}/locations/{location}" if location else f"projects/{project}"
         return f"{where}/secrets/{secret}/versions/{version or 'latest'}", location
 
-    def _client(self, location: str) -> Any:  # noqa: ANN401 - the client is typed where it is imported
+    def client(self, location: str) -> Any:  # noqa: ANN401 - the client is typed where it is imported
+        """The client of a location; of the global one where it is empty."""
         with self._lock:
             if location not in self._clients:
                 self._clients[location] = self._connect(location)
@@ -145,7 +146,7 @@ class GcpSecrets:
         return api.SecretManagerServiceClient(client_options={"api_endpoint": endpoint} if endpoint else None)
 
 
-def _classified(cause: Exception, op: str, subject: str) -> CopilotError:
+def classified(cause: Exception, op: str, subject: str) -> CopilotError:
     """What the client raised, as one of ours: by its class."""
     from google.api_core import exceptions as api  # noqa: PLC0415 - clients are imported when used
     from google.auth import exceptions as auth  # noqa: PLC0415 - as above

@@ -26,7 +26,9 @@ from copilot.secrets.providers.vault_session import VaultSession
 from copilot.secrets.values import Lease, Payload, Secret, field_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+
+    import hvac
 
     from copilot.core.ports import CancelToken, SecretRef, SecretValue
     from copilot.secrets.registry import ProviderContext
@@ -123,14 +125,30 @@ class VaultSecrets:
         """Goes on with the session another process began, ``elapsed_s`` seconds after it said its state."""
         self._session.restore(state, elapsed_s)
 
+    # --- for the writer ----------------------------------------------------------------------------------------------
+
+    def kv2(self, ref: SecretRef) -> tuple[str, str]:
+        """Mount and path of a reference into a KV store of version 2. Raises ``BadSecretRef`` for anything else."""
+        self._check(ref)
+        engine, mount = self._engine(ref, ref.options.get("namespace", ""))
+        path = ref.name.strip("/")
+        if engine != "kv2":
+            raise BadSecretRef(
+                "secrets are written to KV stores of version 2 only",
+                op="parse",
+                subject=describe_ref(ref),
+                hint="Enable one: vault secrets enable -version=2 kv.",
+            )
+        return mount.strip("/"), path[len(mount) :].strip("/")
+
+    def call(self, work: Callable[[hvac.Client], Any], *, op: str, ref: SecretRef) -> Any:  # noqa: ANN401 - an answer's JSON
+        """One call in the reference's namespace."""
+        return self._session.call(work, op=op, subject=describe_ref(ref), namespace=ref.options.get("namespace", ""))
+
     # --- reading ---------------------------------------------------------------------------------------------------
 
     def _read(self, ref: SecretRef) -> Payload:
-        check_options(ref, ("namespace", "engine", "wrapped_in"))
-        if any(step in {"", ".", ".."} for step in ref.name.strip("/").split("/")):
-            raise BadSecretRef(
-                "this is no path of Vault", op="parse", subject=describe_ref(ref), hint="Write vault://MOUNT/PATH#key."
-            )
+        self._check(ref)
         if "wrapped_in" in ref.options:
             return self._unwrap(ref)
         namespace = ref.options.get("namespace", "")
@@ -144,6 +162,13 @@ class VaultSecrets:
             raise BadSecretRef("a version of Vault's KV store is a number", op="parse", subject=describe_ref(ref))
         answer = self._get(f"{mount.strip('/')}/data/{inside}", ref, namespace, version=ref.version)
         return self._payload(answer, namespace, kv2=True)
+
+    def _check(self, ref: SecretRef) -> None:
+        check_options(ref, ("namespace", "engine", "wrapped_in"))
+        if any(step in {"", ".", ".."} for step in ref.name.strip("/").split("/")):
+            raise BadSecretRef(
+                "this is no path of Vault", op="parse", subject=describe_ref(ref), hint="Write vault://MOUNT/PATH#key."
+            )
 
     def _engine(self, ref: SecretRef, namespace: str) -> tuple[str, str]:
         """How to read, and the mount's path."""

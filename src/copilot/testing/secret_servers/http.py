@@ -86,7 +86,7 @@ class HttpServer:
                 if self.command != "HEAD":
                     self.wfile.write(answer.body)
 
-            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = answer  # noqa: N815 - http.server's own names
+            do_GET = do_POST = do_PUT = do_DELETE = do_HEAD = do_LIST = answer  # noqa: N815 - http.server's own names
 
             def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's signature
                 """Says nothing."""
