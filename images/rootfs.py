@@ -57,7 +57,7 @@ def main(root: Path, packages: Path) -> None:
     place = root / standard.relative_to("/")
     shutil.copytree(standard, place, ignore=lambda _, names: UNUSED.intersection(names), dirs_exist_ok=True)
     ours = root / PACKAGES.relative_to("/")
-    shutil.copytree(packages, ours, ignore=shutil.ignore_patterns("*.pyi", "RECORD", "bin", "tests"), dirs_exist_ok=True)
+    shutil.copytree(packages, ours, ignore=shutil.ignore_patterns("*.pyi", "bin", "tests"), dirs_exist_ok=True)
     for found in [python, *place.rglob("*.so"), *ours.rglob("*.so"), *ours.rglob("*.so.*")]:
         for library in libraries(found):
             if not library.is_relative_to(root):

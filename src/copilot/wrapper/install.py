@@ -101,8 +101,10 @@ def install(directory: Path, *, mounted_at: str = "", python: str = sys.executab
     directory.mkdir(parents=True, exist_ok=True)
     binary = Path(python).resolve(strict=True)
     modules = _modules(binary)
+    if any(file.endswith(".pyc") for file, _ in modules.values()):
+        raise InstallError("this copilot is a single file, or was made from one, and has no sources to install from")
     files = {Path(file) for file, _ in modules.values()}
-    parts = _Parts(binary, modules, *_closure([binary, *(file for file in files if file.suffix == ".so")]))
+    parts = _Parts(binary, modules, *elf_closure([binary, *(file for file in files if file.suffix == ".so")]))
     every = sorted({*files, parts.binary, parts.loader, *parts.libraries.values()})
     want: dict[str, object] = {str(file): _shape(file) for file in every}
     want["launcher"] = [len(_LAUNCHER_TEXT), seen_at]
@@ -144,7 +146,7 @@ def _modules(binary: Path) -> dict[str, tuple[str, bool]]:
     return {name: (file, package) for name, (file, package) in ast.literal_eval(done.stdout).items()}
 
 
-def _closure(binaries: list[Path]) -> tuple[Path, dict[str, Path]]:
+def elf_closure(binaries: list[Path]) -> tuple[Path, dict[str, Path]]:
     """The ELF loader of the first, and every library that any of them needs, by the name it is asked for."""
     loader = _interpreter(binaries[0])
     libraries: dict[str, Path] = {}

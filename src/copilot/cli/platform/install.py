@@ -9,17 +9,25 @@ from pathlib import Path
 import click
 
 from copilot.cli.people import PeopleCommand
-from copilot.core.errors import LocalIOError
+from copilot.core.errors import BadFlag, LocalIOError
 from copilot.engine.atomic import local_errors
 from copilot.wrapper.install import InstallError, install
 from copilot.wrapper.single_file import write_single_file
 
 
-def _install(*, directory: str, mounted_at: str, single_file: bool, as_json: bool) -> None:
+def _install(
+    *, directory: str, mounted_at: str, single_file: bool, only_exec: bool, extra: tuple[str, ...], as_json: bool
+) -> None:
+    if (only_exec or extra) and not single_file:
+        hint = "Add --single-file; the directory holds exec and probe, and nothing else."
+        raise BadFlag("--only-exec and --extra say what goes into a single file", op="flags", subject="install", hint=hint)
+    place = Path(directory)
     try:
-        with local_errors(Path(directory)):
-            place = Path(directory)
-            done = write_single_file(place) if single_file else install(place, mounted_at=mounted_at)
+        with local_errors(place):
+            if single_file:
+                done = write_single_file(place, only_exec=only_exec, extras=extra)
+            else:
+                done = install(place, mounted_at=mounted_at)
     except InstallError as error:
         raise LocalIOError(str(error), op="install", subject=directory, hint="Use copilot's own image for this.") from error
     if as_json:
@@ -38,7 +46,15 @@ command = PeopleCommand(
         click.Option(
             ["--single-file"],
             is_flag=True,
-            help="Write one executable file called DIR, for a Dockerfile's COPY; it needs sh, tar and gzip where it runs.",
+            help="Write one executable file called DIR with all of the data plane, for a Dockerfile's COPY; it brings its own "
+            "Python, and needs sh, tar and gzip where it runs.",
+        ),
+        click.Option(["--only-exec"], is_flag=True, help="With --single-file: exec and probe alone, in a seventh of the size."),
+        click.Option(
+            ["--extra"],
+            multiple=True,
+            metavar="NAME",
+            help="With --single-file: another extra that is installed here, such as aws; vault and templates go in anyway.",
         ),
         click.Option(["--json", "as_json"], is_flag=True, help="Print one JSON document."),
     ],
