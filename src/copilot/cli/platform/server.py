@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand
-from copilot.cli.platform import database_url
+from copilot.cli.platform import database_url, server_secrets
 from copilot.cli.platform.server_pods import EXECUTORS, open_executor
 from copilot.core.errors import CopilotError
 
@@ -45,8 +45,12 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     settings = _settings(session, given)
     # Before anything is opened: a server that may not start leaves nothing behind.
     check_exposure(settings)
+    kept = server_secrets.keep_secrets(session, given["secrets"])
+    settings = replace(settings, pod_env={**settings.pod_env, **kept.pod_env})
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
-    pod_settings = PodSettings(templates=templates, image=given["image"], wrap=given["wrap"], auth=given["auth"])
+    pod_settings = PodSettings(
+        templates=templates, image=given["image"], wrap=given["wrap"], auth=given["auth"], secrets=kept.platform
+    )
     executing = open_executor(session, given, settings.data, pod_settings, database=settings.database)
     settings = replace(settings, namespace=executing.namespace)
     try:
@@ -59,6 +63,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
             log=session.log,
             presign=presign,
             lease=executing.lease,
+            secrets=kept.store,
         )
         run_server(plane, ready=lambda url: _tell(url, plane.metrics_url), asked=session.latch.is_set)
     finally:
@@ -154,6 +159,9 @@ command = PeopleCommand(
         ),
         click.Option(["--require-images"], is_flag=True, help="Refuse pods whose image would not be used."),
         click.Option(["--image"], default="copilot", metavar="IMAGE", help="The image of init container and sidecar."),
+        click.Option(
+            ["--secrets"], default=server_secrets.EMBEDDED, show_default=True, metavar="MANAGER", help=server_secrets.HELP
+        ),
         click.Option(["--pod-templates"], metavar="DIR", help="Further pod templates, *.yaml."),
         click.Option(["--namespace"], metavar="NAME", help="The namespace of all pods; else the cluster's own, or copilot."),
         click.Option(["--max-pods"], type=int, default=64, show_default=True, help="Most pods at once."),

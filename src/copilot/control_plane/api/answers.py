@@ -13,7 +13,24 @@ from google.protobuf.message import DecodeError
 
 from copilot.control_plane import errors as ours
 from copilot.control_plane.api.callers import CALLER, Caller, check_scope
-from copilot.core.errors import AccessDenied, AlreadyExists, BadCredentials, CopilotError, Kind, ObjectNotFound, PodNotFound
+from copilot.core.errors import (
+    AccessDenied,
+    AlreadyExists,
+    BadCredentials,
+    CopilotError,
+    DeadlineExceeded,
+    Kind,
+    ObjectNotFound,
+    PodNotFound,
+    SecretDenied,
+    SecretExists,
+    SecretExpiredToken,
+    SecretNoIdentity,
+    SecretNotFound,
+    SecretRefused,
+    SecretThrottled,
+    VaultSealed,
+)
 
 if TYPE_CHECKING:
     from connectrpc.request import RequestContext
@@ -40,6 +57,16 @@ CODES: Final[dict[type[CopilotError], Code]] = {
     # The store refuses us, not the one who asks; and asking again does not help.
     AccessDenied: Code.FAILED_PRECONDITION,
     BadCredentials: Code.FAILED_PRECONDITION,
+    SecretExists: Code.ALREADY_EXISTS,
+    SecretNotFound: Code.NOT_FOUND,
+    SecretDenied: Code.PERMISSION_DENIED,
+    SecretThrottled: Code.RESOURCE_EXHAUSTED,
+    # As with the store: the manager refuses us.
+    SecretNoIdentity: Code.FAILED_PRECONDITION,
+    SecretExpiredToken: Code.FAILED_PRECONDITION,
+    SecretRefused: Code.FAILED_PRECONDITION,
+    VaultSealed: Code.FAILED_PRECONDITION,
+    DeadlineExceeded: Code.UNAVAILABLE,
 }
 
 

@@ -116,6 +116,11 @@ class HttpServer:
         with self._lock:
             self._scripted.extend(answers)
 
+    def clear(self) -> None:
+        """Forgets what ``answer_next`` was told."""
+        with self._lock:
+            self._scripted.clear()
+
     def answer(self, request: Request) -> Answer:
         """What ``request`` gets."""
         with self._lock:
