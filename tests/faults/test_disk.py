@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from tests.faults.pod_story import Inputs, Story
 
 from copilot.core.errors import DiskFull, LocalError, ReadOnlyPath
-from copilot.core.values import FetchSpec, SendSpec
+from copilot.core.values import FetchSpec, Receipt, SendSpec
 from copilot.engine.budget import MIB, Limits
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.engine.journal import FetchJournal
+from copilot.engine.sent import SentFiles
 from copilot.engine.verify import verify
 from copilot.stores.registry import open_stores
 from copilot.stores.sources import BytesSource
 from copilot.testing.clock import FakeClock
 from copilot.testing.engine_bench import Bench, bench
 from copilot.testing.scripted_store import Hook, ScriptedStores, nothing
+
+if TYPE_CHECKING:
+    from copilot.testing.servers.s3 import S3Server
 
 CONTENT = os.urandom(12 * MIB)
 MOUNT, UMOUNT = shutil.which("mount") or "", shutil.which("umount") or ""
@@ -129,3 +137,55 @@ def test_a_file_whose_time_jumps_back_is_still_sent_once_and_right(tmp_path: Pat
     os.utime(path, (1, 1))
     (receipt,) = at_work.transfer.send([SendSpec(path, "memory://b/out")], at_work.cancel)
     assert receipt.size_bytes == len(CONTENT)
+
+
+@pytest.mark.parametrize("mode", ["UPLOAD_EAGER", "UPLOAD_ON_EXIT"])
+def test_a_full_control_volume_does_not_end_a_sidecar(
+    volume: Volume, s3_server: S3Server, s3_bucket: str, tmp_path: Path, mode: str
+) -> None:
+    story = Story(tmp_path / "pod", Inputs(s3_server, s3_bucket), f"full-{mode}")
+    volume.path = story.control
+    volume.mount("64k")
+    with story.log.open("ab") as log:
+        sidecar = subprocess.Popen(story.sidecar_argv(mode), env=story.environ, stdout=log, stderr=log)
+    try:
+        wait_until((story.control / "sent").exists, sidecar)
+        fill(story.control)
+        story.task_ends(seed=5)
+        assert sidecar.wait(timeout=60) == 0, story.told()
+    finally:
+        sidecar.kill()
+        sidecar.wait()
+    assert story.told().count('"sent.in_memory"') == 1
+    story.check_outputs()
+
+
+def wait_until(there: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline_s = time.monotonic() + 60
+    while not there():
+        assert process.poll() is None
+        assert time.monotonic() < deadline_s
+        time.sleep(0.01)
+
+
+def fill(directory: Path) -> None:
+    """Takes every byte there is."""
+    with (directory / "filler").open("wb", buffering=0) as file:
+        for size in (4096, 1):
+            with suppress(OSError):
+                while True:
+                    file.write(bytes(size))
+
+
+def test_what_could_not_be_noted_is_known_all_the_same_and_said_once(volume: Volume) -> None:
+    volume.mount("64k")
+    with SentFiles(volume.path / "sent") as sent:
+        fill(volume.path)
+        said = 0
+        for number in range(3):
+            try:
+                sent.note(Receipt(f"memory://b/{number}", str(number), 7, "crc32c:00000000", "e"), 1)
+            except DiskFull:
+                said += 1
+        assert said == 1
+        assert len(sent) == 3

@@ -7,6 +7,7 @@ last pages loses bytes whose checksum will not fit, and those are fetched again.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -37,9 +38,11 @@ class Lines:
             self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
 
     def add(self, document: object) -> None:
-        """One line more. Raises ``LocalError``."""
+        """One line more. Raises ``LocalError``: also when only a piece of it fitted, which is no line."""
+        line = f"{json.dumps(document, separators=(',', ':'))}\n".encode()
         with local_errors(self._path):
-            os.write(self._fd, f"{json.dumps(document, separators=(',', ':'))}\n".encode())
+            if os.write(self._fd, line) != len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def close(self) -> None:
         """Frees the file."""
@@ -88,8 +91,11 @@ class PartNote:
 
 
 def note_every_bytes(open_ranges: int) -> int:
-    """How much of a range may come without a note, so that all that are open together lose no more than one part. Pure."""
-    return max(1, min(_NOTE_EVERY_BYTES, MOST_REPEATED_BYTES // open_ranges))
+    """How much of a range may come without a note, so that all that are open together lose no more than one part. Pure.
+
+    Half of a part: the other half is for what has come to this machine and not yet into the file.
+    """
+    return max(1, min(_NOTE_EVERY_BYTES, MOST_REPEATED_BYTES // 2 // open_ranges))
 
 
 class PartNotes:

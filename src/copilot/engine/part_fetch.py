@@ -103,10 +103,9 @@ class PartFetch:
                 self._again_crc = claimed.again_crc
             self._file.context.progress.moved(offset - self.start)
 
-    def _note(self, coming_bytes: int = 0) -> None:
-        """Notes how far it has come, if this is the end or another ``coming_bytes`` would be more than may be lost."""
+    def _note(self, at: int, coming_bytes: int = 0) -> None:
+        """Notes that this reading has come to ``at``, if that is the end or ``coming_bytes`` more could not be lost."""
         notes = self._file.notes
-        at = self.offset if self._again == self.start else self._again
         if notes is None or self._noted == at:
             return
         if at == self.end or at - self._noted + coming_bytes > self._note_every_bytes:
@@ -147,10 +146,10 @@ class PartFetch:
                 beat.touch()
                 if file.abandoned:
                     return
-                self._note(len(chunk))
+                self._note(self.offset, len(chunk))
                 self._write(chunk, beat)
                 file.context.progress.moved(len(chunk))
-        self._note()
+        self._note(self.offset)
         if self.offset != self.end:
             raise self._truncated(self.offset)
         file.landed()
@@ -162,6 +161,8 @@ class PartFetch:
         """
         file = self._file
         store, key = file.job.location.store, file.job.location.key
+        if self._again == self.start:
+            self._noted = self.start
         while self._again < self.end:
             until = self.start + 1 if self._again == self.start else self.end
             slack_s = file.context.limits.slack_s(min(until - self._again, AT_ONCE_BYTES))
@@ -172,12 +173,12 @@ class PartFetch:
                         return
                     if self._again + len(chunk) > until:
                         raise self._too_long()
-                    self._note(len(chunk))
+                    self._note(self._again, len(chunk))
                     with beat.lock:
                         beat.check()
                         self._again_crc = digest.extend(self._again_crc, chunk)
                         self._again += len(chunk)
-            self._note()
+            self._note(self._again)
             if self._again < until:
                 raise self._truncated(self._again)
         if self._again_crc != self.crc:

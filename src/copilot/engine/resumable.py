@@ -1,8 +1,8 @@
 """A big file as a multipart upload that the next process can go on with.
 
 The store is the journal: what an earlier process has brought there is listed, and a part counts if its receipt is the MD5 of
-that part of the local file. The job of the file works on one part at a time, and so do two more lanes beside it; so what a kill
-costs is at most the parts that were in flight.
+that part of the local file. The job of the file works on one part at a time, and so do lanes beside it; so what a kill costs is
+at most the parts that were in flight, 16 MiB or one part.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from copilot.core.errors import CopilotError, InternalError, Interrupted, Object
 from copilot.core.uri import redact
 from copilot.engine.claims import bare_etag
 from copilot.engine.crashpoints import reach
+from copilot.engine.journal import MOST_REPEATED_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,19 +32,24 @@ T = TypeVar("T")
 
 LANES: Final = 3
 PART_BYTES: Final = 8 * 1024 * 1024
-_MANY_PARTS: Final = 32
-_IN_FLIGHT_BYTES: Final = 32 * 1024 * 1024
 _WAIT_S: Final = 0.1
 
 
 def upload_part_bytes(limits: Limits, store: Store, size_bytes: int) -> int | None:
     """Length of one part of an upload of that size to that store, or None where uploads cannot be gone on with.
 
-    Depends on nothing that a restart would change. Every part costs a signature; files of many parts have longer ones.
+    Depends on nothing that a restart would change. Two of them may be in flight together (``lanes``); every part costs a
+    signature, so they are not shorter. A file of more parts than the store takes has longer ones.
     """
-    smallest = store.capabilities.min_part_bytes
-    wanted = PART_BYTES if size_bytes < _MANY_PARTS * PART_BYTES else 2 * PART_BYTES
-    return None if smallest is None else max(min(limits.part_bytes, wanted), smallest)
+    able = store.capabilities
+    if able.min_part_bytes is None:
+        return None
+    return max(min(limits.part_bytes, PART_BYTES), able.min_part_bytes, -(-size_bytes // able.max_parts))
+
+
+def lanes(part_bytes: int) -> int:
+    """How many parts of one file may be in flight: what a kill costs is never more than 16 MiB, or one part. Pure."""
+    return max(1, min(LANES, MOST_REPEATED_BYTES // part_bytes))
 
 
 def upload_bounds(size_bytes: int, part_bytes: int, most: int) -> list[tuple[int, int]]:
@@ -93,10 +99,10 @@ class ResumableSend:
         upload = self._upload = self._upload or self._call(crew, lambda: store.multipart(key))
         reach("multipart.created")
         self._missing.extend(number for number in range(1, len(self._bounds) + 1) if number not in self._parts)
-        most = max(1, min(LANES, _IN_FLIGHT_BYTES // self._bounds[0][1]))
-        lanes: list[Job[Receipt]] = [Lane(self) for _ in range(min(most, len(self._missing)) - 1)]
-        if lanes:
-            crew.urgent(lanes)
+        most = lanes(self._bounds[0][1])
+        beside: list[Job[Receipt]] = [Lane(self) for _ in range(min(most, len(self._missing)) - 1)]
+        if beside:
+            crew.urgent(beside)
         self._lane.work(crew, beat)
         self._wait(beat)
         if self._error is not None:

@@ -11,6 +11,7 @@ from copilot.core.errors import (
     ChecksumMismatch,
     CopilotError,
     Interrupted,
+    LocalError,
     MissingExtra,
     ObjectNotFound,
     Truncated,
@@ -169,15 +170,23 @@ class SendJob(_Put):
             if receipt is None:
                 receipt = self._small(source, beat) if size_bytes <= SMALL_BYTES else self._streamed(source, beat)
             reach("send.put")
-            if self._context.sent is not None:
-                self._context.sent.note(receipt, source.modified_ns)
-                reach("send.noted")
+            self._note(receipt, source)
         finally:
             if resumable is not None:
                 resumable.leave()
             else:
                 source.close()
         return receipt
+
+    def _note(self, receipt: Receipt, source: FileSource) -> None:
+        """A note saves work and nothing else: a full disk is no reason to fail what has arrived."""
+        if self._context.sent is None:
+            return
+        try:
+            self._context.sent.note(receipt, source.modified_ns)
+        except LocalError as error:
+            self._context.log.event("sent.in_memory", level="warning", reason=error.reason, error=error.message)
+        reach("send.noted")
 
     def _streamed(self, source: FileSource, beat: Beat) -> Receipt:
         info = self._put(source, beat)

@@ -11,6 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 
+from copilot.core.errors import LocalError
 from copilot.engine.journal import Lines, read_lines
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class SentFiles:
         self._lock = threading.Lock()
         self._notes: dict[str, SentFile] = {}
         self._lines: Lines | None = None
+        self._failed = False
         if path is None:
             return
         for entry in read_lines(str(path)):
@@ -70,13 +72,24 @@ class SentFiles:
         return len(self._notes)
 
     def note(self, receipt: Receipt, modified_ns: int) -> None:
-        """The file has arrived. Raises ``LocalError``."""
+        """The file has arrived.
+
+        Raises:
+            LocalError: it could not be written down. From then on notes are kept in memory alone, this one too, so this is
+                raised once.
+        """
         known = SentFile(receipt.size_bytes, modified_ns, receipt.digest, receipt.etag, receipt.version)
         with self._lock:
             self._remember(receipt.uri, known)
-        if self._lines is not None:
+        if self._lines is not None and not self._failed:
             line = [receipt.uri, known.size_bytes, known.modified_ns, known.digest, known.etag, known.version]
-            self._lines.add(line)
+            try:
+                self._lines.add(line)
+            except LocalError:
+                with self._lock:
+                    told, self._failed = self._failed, True
+                if not told:
+                    raise
 
     def find(self, uri: str, size_bytes: int, modified_ns: int) -> SentFile | None:
         """The note of this object, if its file had this size and time."""

@@ -13,6 +13,7 @@ import socket
 import struct
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -140,6 +141,8 @@ class FaultProxy:
     Attributes:
         requests: what passed so far.
         script: what happens to the next request; may be set at any time.
+        up: bytes of requests' bodies that were passed on, by method.
+        down: bytes of responses' bodies that were passed on, by the method of their request.
     """
 
     def __init__(self, endpoint: str, script: Script = never, link: Link | None = None) -> None:
@@ -149,6 +152,8 @@ class FaultProxy:
         self.script = script
         self._link = link or Link()
         self.requests: list[Request] = []
+        self.up: Counter[str] = Counter()
+        self.down: Counter[str] = Counter()
         self._lock = threading.Lock()
         self._connections = 0
         self._stopped = threading.Event()
@@ -253,6 +258,7 @@ class FaultProxy:
         server.sendall(without_expect(head) if continue_sent else head)
         for chunk in self._paced(flipped(passing, fault.at_byte if isinstance(fault, Flip) and fault.in_request else None)):
             server.sendall(chunk)
+            self._count(self.up, method, len(chunk))
         return self._respond(client, answering, method, fault)
 
     def _respond(self, client: socket.socket, answering: Reader, method: str, fault: Fault | None) -> bool:
@@ -278,10 +284,15 @@ class FaultProxy:
                 client.sendall(chunk[:limit])
                 return self._break(client, fault)
             client.sendall(chunk)
+            self._count(self.down, method, len(chunk))
             limit = None if limit is None else limit - len(chunk)
         if limit is not None:
             return self._break(client, fault)
         return headers.get("connection", "").lower() != "close"
+
+    def _count(self, counter: Counter[str], method: str, size_bytes: int) -> None:
+        with self._lock:
+            counter[method] += size_bytes
 
     def _break(self, client: socket.socket, fault: Fault | None) -> bool:
         if isinstance(fault, Reset):
