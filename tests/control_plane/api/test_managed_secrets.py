@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,8 +109,13 @@ def test_what_the_manager_has_is_found_listed_changed_and_deleted(
     serve: Callable[[str], FlyteClient], bao: OpenBao, platform: FlyteSecrets
 ) -> None:
     server = serve(bao.root)
-    for name, place in (("B", {}), ("A", {}), ("C", {"project": ""}), ("D", {"project": "", "domain": ""})):
-        assert create(server, name, **place) == "ok"
+    for name, project, domain in (
+        ("B", "flytesnacks", "development"),
+        ("A", "flytesnacks", "development"),
+        ("C", "", "development"),
+        ("D", "", ""),
+    ):
+        assert create(server, name, project=project, domain=domain) == "ok"
     # What somebody else keeps in the same store is none of ours.
     bao.api("POST", f"{platform.vault_path}/data/somebody-elses", {"data": {"value": "x"}})
     status, answer = server.rpc(f"{SERVICE}/GetSecret", of("A"))
@@ -136,7 +141,7 @@ def test_each_failure_has_its_code_and_its_sentence(
     mount = platform.vault_path
     server = serve(bao.token(bao.policy(f'path "{mount}/*" {{ capabilities = ["read", "list"] }}')))
 
-    def said(method: str, message: dict[str, object]) -> tuple[str, str]:
+    def said(method: str, message: Mapping[str, object]) -> tuple[str, str]:
         _, answer = server.rpc(f"{SERVICE}/{method}", message)
         return answer.get("code", "ok"), answer.get("message", "")
 
