@@ -52,6 +52,9 @@ class Timing:
         sweep_s: how often queues, deadlines and expired leases are looked at although nothing was said of them.
         abort_grace_s: what an aborted task gets between SIGTERM and SIGKILL.
         settle_s: how long a finished pod's side containers may take before the pod is deleted.
+        start_s: how long a pod that has a node may be kept from starting: by an image, a missing Secret, a container that
+            cannot be made. Flyte's propeller waits as long for an image.
+        crash_s: first wait before an attempt is taken up anew that a bug of ours has stopped.
         retry_s: first wait before an executor or a store that failed is asked again.
     """
 
@@ -60,6 +63,8 @@ class Timing:
     sweep_s: float = 2.0
     abort_grace_s: float = 8.0
     settle_s: float = 30.0
+    start_s: float = 180.0
+    crash_s: float = 5.0
     retry_s: float = 0.2
 
 

@@ -19,6 +19,7 @@ from copilot.control_plane import runs
 from copilot.control_plane.db.models import Action, Attempt, Event, Project
 from copilot.control_plane.executors.bridge import Executor
 from copilot.control_plane.hub import action_topic
+from copilot.control_plane.keys import FixedKeys
 from copilot.control_plane.lifecycle import moves
 from copilot.control_plane.lifecycle.moves import Blame, Budgets, Ending
 from copilot.control_plane.lifecycle.observe import Pod, main_status
@@ -27,6 +28,7 @@ from copilot.control_plane.lifecycle.scheduler import Scheduler
 from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod, Published
 from copilot.control_plane.objects import Objects
 from copilot.control_plane.office import Office
+from copilot.control_plane.secret_store import EmbeddedSecrets
 from copilot.control_plane.settings import Limits, ServerSettings, Timing
 from copilot.control_plane.signing import UrlSigner
 from copilot.control_plane.vault import Vault
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from copilot.control_plane.db.database import Database, Unit
     from copilot.core.ports import Stores
 
-FAST = Timing(lease_s=3.0, resync_s=1.0, sweep_s=0.1, abort_grace_s=1.0, settle_s=1.0, retry_s=0.05)
+FAST = Timing(lease_s=3.0, resync_s=1.0, sweep_s=0.1, abort_grace_s=1.0, settle_s=1.0, retry_s=0.05, start_s=2.0, crash_s=0.05)
 
 
 class WallClock:
@@ -53,9 +55,18 @@ class WallClock:
 
 
 class PlainMaker:
-    """The smallest pods there can be, judged by main's exit code and by what is in the store."""
+    """The smallest pods there can be, judged by main's exit code and by what is in the store.
+
+    Attributes:
+        bug: what making a pod raises, as a bug of ours would.
+    """
+
+    def __init__(self) -> None:
+        self.bug: Exception | None = None
 
     def build(self, work: AttemptWork) -> BuiltPod:
+        if self.bug is not None:
+            raise self.bug
         metadata = {"name": work.pod_name, "namespace": work.namespace}
         return BuiltPod({"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "none"}]}})
 
@@ -101,17 +112,20 @@ class World:
         self.settings = ServerSettings(
             data=directory, limits=limits, timing=FAST, budgets=Budgets(backoff_s=0.01, system_failures=2, preemptions=2)
         )
+        self.maker = PlainMaker()
         self.stores: Stores = open_stores()
         self._servers: list[tuple[Scheduler, Office]] = []
 
     async def start(self) -> Scheduler:
         self.database.hub.bind()
+        vault = Vault(FixedKeys([b"k" * 32]))
         office = Office(
             database=self.database,
             objects=Objects(self.stores, max_bytes=1_000_000),
             executor=Executor(self.pods, "copilot", self.log),
-            vault=Vault([b"k" * 32]),
-            maker=PlainMaker(),
+            vault=vault,
+            secrets=EmbeddedSecrets(self.database, vault, WallClock()),
+            maker=self.maker,
             clock=WallClock(),
             log=self.log,
             settings=self.settings,

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -315,5 +315,41 @@ def test_an_action_that_no_pod_can_be_had_for_in_time_times_out(run: Run, world:
             action = await here.until(waiting, Phase.TIMED_OUT)
             assert action.error_code == "QueuedTimeout"
             assert len(pods.created) == 1
+
+    run(story())
+
+
+def test_a_pod_that_does_not_start_ends_with_what_the_kubelet_says(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            action_id = await here.submit()
+            (pod,) = await here.created(1)
+            waiting = {"reason": "ImagePullBackOff", "message": "no such image: none"}
+            pods.patch_status(
+                pod,
+                phase="Pending",
+                startTime=datetime.now(UTC).isoformat(),
+                containerStatuses=[{"name": "main", "state": {"waiting": waiting}}],
+            )
+            ended = await here.until(action_id, Phase.FAILED)
+            assert (ended.error_code, "no such image" in ended.error_message) == ("ImagePullBackOff", True)
+            await here.empty()
+
+    run(story())
+
+
+def test_a_bug_of_ours_ends_the_attempt_with_that_for_its_reason_and_no_other(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            here.maker.bug = RuntimeError("a bug")
+            broken = await here.submit()
+            ended = await here.until(broken, Phase.FAILED)
+            assert (ended.error_code, "RuntimeError" in ended.error_message) == ("Internal", True)
+            here.maker.bug = None
+            sound = await here.submit()
+            (pod,) = await here.created(1)
+            pods.start(pod)
+            pods.finish(pod, 0)
+            await here.until(sound, Phase.SUCCEEDED)
 
     run(story())

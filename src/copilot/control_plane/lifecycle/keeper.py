@@ -19,6 +19,7 @@ from copilot.control_plane.lifecycle.archive import archive_log
 from copilot.control_plane.lifecycle.claims import Claimed, token_hash
 from copilot.control_plane.lifecycle.moves import Blame, Budgets, Ending
 from copilot.control_plane.lifecycle.observe import Pod, Sight, look, main_name
+from copilot.control_plane.lifecycle.obstacles import obstacle
 from copilot.control_plane.lifecycle.phases import Phase
 from copilot.control_plane.lifecycle.published import published
 from copilot.control_plane.lifecycle.records import AttemptRecord, load_attempt
@@ -77,6 +78,14 @@ class Keeper:
                     await asyncio.sleep(wait.next())
                 else:
                     wait = _Wait(self._office.settings.timing.retry_s)
+
+    async def give_up(self, error: BaseException) -> None:
+        """Ends an attempt that a bug of ours keeps from going on: its run ends with a reason, and does not wait for ever."""
+        record = await self._load()
+        if record is not None and not record.ended:
+            message = f"something that should not happen did ({type(error).__name__}): a bug in copilot, see the server's log"
+            await self._end(record, Ending(Phase.FAILED, Blame.SYSTEM, "Internal", message, retryable=False))
+        await self.run()
 
     def see(self, pod: Pod | None) -> None:
         """The executor says something of this pod."""
@@ -170,6 +179,10 @@ class Keeper:
         if sight is not None and sight != self._told:
             await self._tell(record, sight, now)
             self._told = sight
+        blocked = obstacle(pod, now=now, patience_s=self._office.settings.timing.start_s) if pod is not None else None
+        if blocked is not None:
+            await self._end(record, blocked)
+            return True
         return False
 
     async def _judge(self, record: AttemptRecord, pod: Pod | None) -> Ending | None:

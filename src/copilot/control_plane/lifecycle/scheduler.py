@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -25,7 +26,9 @@ if TYPE_CHECKING:
     from copilot.control_plane.office import Office
 
 _SMALL_S = 0.01
-_AFTER_CRASH_S = 5.0
+_AT_MOST_AFTER_CRASH_S = 60.0
+_CRASHES = 3
+"""So often an attempt is taken up anew after a bug of ours; then it ends with that for its reason."""
 
 
 class Scheduler:
@@ -39,6 +42,7 @@ class Scheduler:
         self._office = office
         self.owner = secrets.token_hex(8)
         self._keepers: dict[int, asyncio.Task[None]] = {}
+        self._crashes: Counter[int] = Counter()
         self._by_pod: dict[str, Keeper] = {}
         self._loops: list[asyncio.Task[None]] = []
         self._renewed_at = office.clock.monotonic_s()
@@ -137,13 +141,15 @@ class Scheduler:
         for claimed in await self._office.database.write(take):
             self._keep(claimed)
 
-    def _keep(self, claimed: Claimed) -> None:
+    def _keep(self, claimed: Claimed, crashed: BaseException | None = None) -> None:
         if claimed.attempt_id in self._keepers:
             return
         name = claimed.pod_name
         keeper = Keeper(self._office, claimed)
         self._by_pod[name] = keeper
-        task = asyncio.create_task(keeper.run(), name=f"keep-{name}")
+        hopeless = crashed is not None and self._crashes[claimed.attempt_id] % _CRASHES == 0
+        work = keeper.give_up(crashed) if crashed is not None and hopeless else keeper.run()
+        task = asyncio.create_task(work, name=f"keep-{name}")
         self._keepers[claimed.attempt_id] = task
         task.add_done_callback(lambda done: self._kept(claimed, done))
 
@@ -153,4 +159,8 @@ class Scheduler:
         if not done.cancelled() and (error := done.exception()) is not None:
             # A bug of ours in one attempt must not stop the others, nor lose this one: it is taken up anew from its row.
             self._office.log.event("attempt.crashed", level="error", attempt=claimed.attempt_id, error=repr(error))
-            asyncio.get_running_loop().call_later(_AFTER_CRASH_S, self._keep, claimed)
+            self._crashes[claimed.attempt_id] += 1
+            pause_s = min(self._office.settings.timing.crash_s * self._crashes[claimed.attempt_id], _AT_MOST_AFTER_CRASH_S)
+            asyncio.get_running_loop().call_later(pause_s, self._keep, claimed, error)
+        else:
+            self._crashes.pop(claimed.attempt_id, None)
