@@ -7,13 +7,13 @@ import os
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 from copilot import __version__
 from copilot.control_plane.executors.api_client import STRATEGIC_PATCH, ApiClient
-from copilot.control_plane.executors.cluster import Cluster, from_kubeconfig
+from copilot.control_plane.executors.cluster import from_kubeconfig
 from copilot.control_plane.executors.kubernetes import FINALIZER
 from copilot.core.errors import CopilotError, PodNotFound, PodRefused
 from copilot.engine.cancel import Token
@@ -27,6 +27,8 @@ LOAD: Final = (
     "Make it with scripts/image copilot test, and load it on every node: kind load docker-image, minikube image load, "
     "k3s ctr images import, ctr -n k8s.io images import."
 )
+SHELL: Final = ("/bin/sh", "-c", "true")
+ENFORCED: Final = {"pod-security.kubernetes.io/enforce": "restricted"}
 LEAST_MINOR: Final = 29
 PATIENCE_S: Final = 180.0
 GOING_S: Final = 30.0
@@ -53,26 +55,6 @@ class ClusterUnfit(RuntimeError):
     """The tests cannot run on this cluster; the message is one sentence, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class ClusterRoom:
-    """A namespace for tests.
-
-    Attributes:
-        cluster: where, and who we are; its namespace is the room's.
-        version: what the API server says it is, like ``v1.32.4``.
-        shell_image: an image that is on the nodes, with ``/bin/sh``.
-    """
-
-    cluster: Cluster
-    version: str
-    shell_image: str
-
-    @property
-    def namespace(self) -> str:
-        """The room's namespace."""
-        return self.cluster.namespace
-
-
 @contextmanager
 def cluster_room(
     kubeconfig: str, *, namespace: str = "", shell_image: str = "", patience_s: float = PATIENCE_S
@@ -88,11 +70,12 @@ def cluster_room(
     Raises:
         ClusterUnfit: no answer, too old, a right that is missing, no image.
     """
-    room = _Room(kubeconfig, namespace, patience_s)
-    version = room.version()
+    room = ClusterRoom(kubeconfig, namespace, patience_s)
+    room.ask_version()
     room.open()
     try:
-        yield ClusterRoom(room.cluster, version, room.shell(shell_image))
+        room.find_shell(shell_image)
+        yield room
     finally:
         room.close()
 
@@ -115,10 +98,17 @@ def fitted(pod: Pod, image: str) -> dict[str, Any]:
     }
 
 
-class _Room:
-    """The steps of ``cluster_room``."""
+class ClusterRoom:
+    """A namespace for tests; made by ``cluster_room``.
+
+    Attributes:
+        cluster: where, and who we are; its namespace is the room's.
+        version: what the API server says it is, like ``v1.32.4``.
+        shell_image: an image that is on a node, with ``/bin/sh``.
+    """
 
     def __init__(self, kubeconfig: str, namespace: str, patience_s: float) -> None:
+        """See ``cluster_room``."""
         files = [Path(each) for each in kubeconfig.split(os.pathsep) if each]
         if not files:
             raise ClusterUnfit("KUBECONFIG names no cluster: set it to a kubeconfig's path")
@@ -130,11 +120,17 @@ class _Room:
         self._own = not namespace
         name = namespace or f"copilot-test-{uuid.uuid4().hex[:8]}"
         self.cluster = replace(found, namespace=name)
+        self.version = self.shell_image = ""
         self._client = ApiClient(self.cluster)
         self._patience_s = patience_s
         self._path = f"/api/v1/namespaces/{name}"
 
-    def version(self) -> str:
+    @property
+    def namespace(self) -> str:
+        """The room's namespace."""
+        return self.cluster.namespace
+
+    def ask_version(self) -> None:
         """Who answers."""
         try:
             found = self._client.call("GET", "/version")
@@ -143,7 +139,7 @@ class _Room:
         minor = "".join(filter(str.isdigit, str(found.get("minor"))))
         if str(found.get("major")) == "1" and minor and int(minor) < LEAST_MINOR:
             raise ClusterUnfit(f"the cluster is Kubernetes {found['gitVersion']}: native sidecars need 1.{LEAST_MINOR}")
-        return str(found.get("gitVersion"))
+        self.version = str(found.get("gitVersion"))
 
     def open(self) -> None:
         """Makes the namespace, and waits until pods can be made in it."""
@@ -152,7 +148,7 @@ class _Room:
         body = {
             "apiVersion": "v1",
             "kind": "Namespace",
-            "metadata": {"name": self.cluster.namespace, "labels": {LABEL: "namespace"}},
+            "metadata": {"name": self.namespace, "labels": {LABEL: "namespace", **ENFORCED}},
         }
         try:
             self._client.call("POST", "/api/v1/namespaces", body=body)
@@ -168,34 +164,58 @@ class _Room:
             self.close()
             raise
 
-    def shell(self, wanted: str) -> str:
+    def find_shell(self, wanted: str) -> None:
         """The image with a shell: the one that is named, else the first that some node has."""
-        try:
-            found = self._that_run([wanted], "IfNotPresent") if wanted else self._that_run(SHELLS, "Never")
-        except PodRefused as cause:
-            raise ClusterUnfit(f"the cluster takes no pod of ours in {self.cluster.namespace}: {cause.sentence()}") from cause
+        if wanted:
+            self.needs(wanted, SHELL)
+        found = [wanted] if wanted else self._that_run(SHELLS, SHELL, "Never")
         if not found:
-            raise ClusterUnfit(f"no node has {wanted or f'an image with a shell ({TEST_IMAGE}; COPILOT_TEST_IMAGE)'}. {LOAD}")
+            raise ClusterUnfit(f"no node has an image with a shell ({TEST_IMAGE}, busybox; or COPILOT_TEST_IMAGE). {LOAD}")
+        self.shell_image = found[0]
+
+    def create(self, plural: str, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Makes an object in the room. Raises ``ClusterUnfit`` when the cluster does not take it."""
+        try:
+            return self._client.call("POST", f"{self._path}/{plural}", body=manifest)
+        except PodRefused as cause:
+            raise ClusterUnfit(f"the cluster takes no {plural} of ours in {self.namespace}: {cause.sentence()}") from cause
+
+    def address(self, pod: str) -> str:
+        """The address of a pod that is ready. Raises ``ClusterUnfit`` when it never is."""
+        found: list[str] = []
+
+        def told() -> bool:
+            status = self._client.call("GET", f"{self._path}/pods/{pod}").get("status") or {}
+            ready = any(each["type"] == "Ready" and each["status"] == "True" for each in status.get("conditions") or ())
+            found[:] = [str(status["podIP"])] if ready and status.get("podIP") else []
+            return bool(found)
+
+        self._until(told, f"the pod {pod} to listen", also=lambda: self._waits_for(f"/pods/{pod}"))
         return found[0]
 
-    def _that_run(self, images: Sequence[str], policy: str) -> list[str]:
-        """The images whose shell runs: one pod, a container each."""
-        names = {f"shell-{number}": image for number, image in enumerate(images)}
+    def needs(self, image: str, command: Sequence[str]) -> None:
+        """Raises ``ClusterUnfit`` when an image is not there, or the command fails in it."""
+        if not self._that_run([image], command, "IfNotPresent"):
+            raise ClusterUnfit(f"no node has {image}, or `{' '.join(command)}` fails in it. {LOAD}")
+
+    def _that_run(self, images: Sequence[str], command: Sequence[str], policy: str) -> list[str]:
+        """The images in which a command succeeds: one pod, a container each."""
+        names = {f"image-{number}": image for number, image in enumerate(images)}
         pod = fitted(
             {
                 "apiVersion": "v1",
                 "kind": "Pod",
-                "metadata": {"name": f"which-shell-{uuid.uuid4().hex[:6]}", "namespace": self.cluster.namespace},
+                "metadata": {"name": f"which-image-{uuid.uuid4().hex[:6]}", "namespace": self.namespace},
                 "spec": {
                     "restartPolicy": "Never",
-                    "containers": [{"name": name, "command": ["/bin/sh", "-c", "true"]} for name in names],
+                    "containers": [{"name": name, "command": list(command)} for name in names],
                 },
             },
             "",
         )
         for each in pod["spec"]["containers"]:
             each |= {"image": names[each["name"]], "imagePullPolicy": policy}
-        path = f"/pods/{self._client.call('POST', f'{self._path}/pods', body=pod)['metadata']['name']}"
+        path = f"/pods/{self.create('pods', pod)['metadata']['name']}"
         states: dict[str, Mapping[str, Any]] = {}
 
         def told() -> bool:
