@@ -12,6 +12,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 import pytest
+from tests.completion.conftest import until
 
 from copilot.control_plane.executors.processes.memory_cgroup import make_memory_cgroup
 
@@ -302,13 +303,15 @@ def test_the_process_witness_tells_when_and_not_how(pod: SmallPod) -> None:
     shutil.copy("/bin/sleep", task)
     (pod.out / "n").write_text("5")
     running = subprocess.Popen([task, "60"])
+    log = pod.home / "log"
     try:
-        pod.start_sidecar("--exit-watcher-type", "process", "--start-watcher-type", "noop", "--task-process", "an-odd-task")
-        with pytest.raises(subprocess.TimeoutExpired):
-            pod.sidecar.wait(1)
+        pod.start_sidecar("--exit-watcher-type", "process", "--task-process", "an-odd-task", "--log-file", str(log))
+        until(lambda: log.exists() and "task.processes" in log.read_text(), "the sidecar does not see the task")
+        assert pod.sidecar.poll() is None
     finally:
         running.kill()
         running.wait()
+    # Nobody sends SIGTERM: after its patience it decides with what it has.
     ended = pod.end()
     assert (ended.code, ended.row) == (25, "process-gone")
 

@@ -198,6 +198,8 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         meta_name=parsed.last("meta-output-name") or podfiles.OUTPUTS_PB,
         error_names=error_document_names(settings.err_output_name),
     )
+    # Who asks for another witness by name does not mean that SIGTERM is as good.
+    trusts = settings.drop_in and _watcher_names(session, parsed)[1] == "signal"
     timeout_s = seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
     grace = grace_of(settings.environ, drop_in=settings.drop_in, timeout_s=timeout_s)
     session.log.event("grace", grace_s=round(grace.seconds, 3), known_from=grace.known_from)
@@ -209,7 +211,7 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         mode=UploadMode(parsed.last("upload-mode") or UploadMode.ON_EXIT),
         timeout_s=timeout_s,
         start_timeout_s=seconds_of(parsed.last("start-timeout") or "0", "--start-timeout"),
-        trust_signal=flag(parsed.last("trust-signal", "true" if settings.drop_in else "false"), "--trust-signal"),
+        trust_signal=flag(parsed.last("trust-signal", "true" if trusts else "false"), "--trust-signal"),
         write_manifest=parsed.last("no-manifest") != "true",
         write_receipt=parsed.last("no-receipt") != "true",
         keep_partial=parsed.last("no-partial") != "true",
@@ -217,6 +219,14 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
         grace_s=grace.seconds,
         keep_partial_s=grace.for_partial_s,
     )
+
+
+def _watcher_names(session: Session, parsed: Parsed) -> tuple[str, str]:
+    """The watchers of the start and of the end: where only one was named it is both, but for the reference's own default."""
+    start, end = parsed.last("start-watcher-type"), parsed.last("exit-watcher-type")
+    if not start:
+        start = "signal" if session.configuration.drop_in or not end else end
+    return start, end or start
 
 
 def _watchers(session: Session, parsed: Parsed, directory: Path) -> tuple[CompletionWatcher | None, list[CompletionWatcher]]:
@@ -231,8 +241,7 @@ def _watchers(session: Session, parsed: Parsed, directory: Path) -> tuple[Comple
         pod=pod_source(settings.environ),
         process_name=parsed.last("task-process"),
     )
-    start_name = parsed.last("start-watcher-type") or "signal"
-    exit_name = parsed.last("exit-watcher-type") or start_name
+    start_name, exit_name = _watcher_names(session, parsed)
     start = open_watcher(start_name, context, flag="--start-watcher-type")
     names = [exit_name]
     if parsed.last("witnesses"):
@@ -241,6 +250,8 @@ def _watchers(session: Session, parsed: Parsed, directory: Path) -> tuple[Comple
         names += ["wrapper"] if settings.control_dir is not None else []
         # Flyte's own tasks write no _SUCCESS; where one lies there all the same, it counts at the end, as ever.
         names += [] if settings.drop_in else ["marker"]
+    # SIGTERM ends every wait: a witness that has missed the task's end would let the pod run into SIGKILL.
+    names += ["signal"] if "noop" not in names else []
     watchers = [open_watcher(name, context, flag="--witnesses") for name in dict.fromkeys(names)]
     # By default both wait for the same signal, the one that ends the task: there is nothing to wait for before.
     return (None if start_name in {exit_name, "noop"} else start), watchers
