@@ -34,6 +34,7 @@ COMMANDS: Final[Mapping[str, tuple[str, str]]] = {
     "explain": ("copilot.cli.explaining.explain:command", "Say what became of a run, or what a reason code means."),
     "init": ("copilot.cli.pods.help:init", "Stage typed inputs into a directory."),
     "install": ("copilot.cli.platform.install:command", "Copy copilot exec where any image can run it."),
+    "keys": ("copilot.cli.platform.keys:command", "List the keys of a server's own secrets, or rotate them."),
     "logs": ("copilot.cli.remote.logs:command", "Print a run's log."),
     "outputs": ("copilot.cli.remote.outputs:command", "Print a run's outputs."),
     "plan": ("copilot.cli.pods.help:plan", "Print what init, download or sidecar would do."),

@@ -23,7 +23,7 @@ from copilot.control_plane.db.listener import Listener
 from copilot.control_plane.db.models import Project
 from copilot.control_plane.executors.bridge import Executor
 from copilot.control_plane.hub import Hub
-from copilot.control_plane.keys import FixedKeys, KeyFile, keys_of
+from copilot.control_plane.keys import KeyFile
 from copilot.control_plane.lifecycle.leader import Leadership
 from copilot.control_plane.lifecycle.scheduler import Scheduler
 from copilot.control_plane.objects import Objects
@@ -31,7 +31,7 @@ from copilot.control_plane.office import Office
 from copilot.control_plane.secret_store import EmbeddedSecrets
 from copilot.control_plane.signing import UrlSigner
 from copilot.control_plane.tokens import Authenticator, first_token
-from copilot.control_plane.vault import Vault
+from copilot.control_plane.vault import open_vault
 from copilot.core.errors import BadFlag, LocalIOError
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from copilot.core.ports import Clock, Log, PodApi, Stores
 
 ADMIN_TOKEN: Final = "admin.token"  # noqa: S105 - a file's name
-SECRET_KEYS: Final = "secret.keys"  # noqa: S105 - a file's name
 _URL_KEY: Final = "url.key"
 
 
@@ -191,13 +190,6 @@ def _url(listening: socket.socket) -> str:
     return f"http://{_reachable(shown)}:{port}"
 
 
-def open_vault(settings: ServerSettings) -> Vault:
-    """Secrets at rest under the keys of the settings, else of the file below ``data``."""
-    if settings.secret_keys:
-        return Vault(FixedKeys(keys_of(settings.secret_keys)))
-    return Vault(KeyFile(settings.data / SECRET_KEYS))
-
-
 def _reachable(host: str) -> str:
     """Where to reach a server that listens everywhere, from its own machine."""
     return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104 - compared, not bound
@@ -276,8 +268,3 @@ def run_server(
             await end.wait()
 
     asyncio.run(main())
-
-
-def default_data() -> Path:
-    """Where an embedded server keeps its things when it is not told."""
-    return Path("~/.local/share/copilot").expanduser()

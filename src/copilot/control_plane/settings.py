@@ -126,3 +126,8 @@ class ServerSettings:
     def store_base(self) -> str:
         """The URI all objects lie below, without a ``/`` at its end; embedded if none was given."""
         return (self.store or f"file://{self.data.resolve() / 'store'}").rstrip("/")
+
+
+def default_data() -> Path:
+    """Where an embedded server keeps its things when it is not told."""
+    return Path("~/.local/share/copilot").expanduser()

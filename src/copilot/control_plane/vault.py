@@ -17,7 +17,7 @@ from sqlalchemy import func, select
 
 from copilot.control_plane.db.models import Secret
 from copilot.control_plane.errors import NoSuchResource, ResourceExists
-from copilot.control_plane.keys import key_id
+from copilot.control_plane.keys import FixedKeys, KeyFile, key_id, keys_of
 from copilot.core.errors import SecretCorrupt
 
 if TYPE_CHECKING:
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
     from copilot.control_plane.db.database import Unit
     from copilot.control_plane.keys import Keys
+    from copilot.control_plane.settings import ServerSettings
 
+SECRET_KEYS: Final = "secret.keys"  # noqa: S105 - a file's name
 _NONCE_BYTES: Final = 12
 
 
@@ -85,7 +87,8 @@ class Vault:
 
     def under(self, session: Session) -> dict[str, int]:
         """How many secrets each key has encrypted, by the keys' names."""
-        return dict(session.execute(select(Secret.key_id, func.count()).group_by(Secret.key_id)).tuples().all())
+        rows = session.execute(select(Secret.key_id, func.count()).group_by(Secret.key_id)).all()
+        return {row[0]: row[1] for row in rows}
 
     def rotate(self, unit: Unit, *, most: int | None = None) -> int:
         """Encrypts what another key encrypted with the first one, ``most`` secrets at a time; how many that were."""
@@ -107,6 +110,13 @@ class Vault:
         for key in keys:
             self._ciphers.setdefault(key_id(key), AESGCM(key))
         return key_id(keys[0])
+
+
+def open_vault(settings: ServerSettings) -> Vault:
+    """Secrets at rest under the keys of the settings, else of the file below ``data``."""
+    if settings.secret_keys:
+        return Vault(FixedKeys(keys_of(settings.secret_keys)))
+    return Vault(KeyFile(settings.data / SECRET_KEYS))
 
 
 def find(session: Session, secret: tuple[str, str, str]) -> Secret | None:

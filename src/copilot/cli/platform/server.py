@@ -77,8 +77,7 @@ def _tell(url: str, metrics_url: str) -> None:
 
 
 def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
-    from copilot.control_plane.server import default_data  # noqa: PLC0415 - as in _serve
-    from copilot.control_plane.settings import Limits, ServerSettings  # noqa: PLC0415 - as above
+    from copilot.control_plane.settings import Limits, ServerSettings, default_data  # noqa: PLC0415 - as in _serve
 
     environ = session.configuration.environ
     limits = Limits(max_pods=given["max_pods"], max_runs_per_project=given["max_runs_per_project"])

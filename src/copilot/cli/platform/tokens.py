@@ -62,8 +62,7 @@ def open_database(given: Mapping[str, Any], environ: Mapping[str, str]) -> Datab
     """The database of the server that ``--data`` and ``--database`` mean. Raises ``BadFlag`` where there is none."""
     from copilot.control_plane.db.database import Database  # noqa: PLC0415 - as above
     from copilot.control_plane.hub import Hub  # noqa: PLC0415 - as above
-    from copilot.control_plane.server import default_data  # noqa: PLC0415 - as above
-    from copilot.control_plane.settings import ServerSettings  # noqa: PLC0415 - as above
+    from copilot.control_plane.settings import ServerSettings, default_data  # noqa: PLC0415 - as above
 
     data = Path(given["data"]) if given["data"] else default_data()
     settings = ServerSettings(data=data, database=database_url.database_url(given["database"], environ))
