@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -109,15 +110,25 @@ def claim_waiting(
     return [Claimed(attempt.id, attempt.action_id, attempt.pod_name, token) for attempt, token in claimed]
 
 
-def take_over(unit: Unit, *, owner: str, now: float, lease_s: float, everything: bool = False) -> list[Claimed]:
+def take_over(
+    unit: Unit, *, owner: str, now: float, lease_s: float, everything: bool = False, kept: Collection[int] = ()
+) -> list[Claimed]:
     """Takes attempts whose lease has run out and whose pod may still be there.
 
     With ``everything`` the leases of others count for nothing: this is the only server (SQLite), and it has just started.
+    Attempts in this server's name that are not among those it has (``kept``) are taken too: the answer to its own claim
+    was lost with the connection, and as long as it renews its leases nobody else would ever look after them.
     """
     query = select(Attempt).where(Attempt.pod_gone.is_(False), Attempt.lease_owner != owner)
     if not everything:
         query = query.where(Attempt.lease_until < now)
-    attempts = unit.session.scalars(query.order_by(Attempt.id).with_for_update(skip_locked=True)).all()
+    attempts = list(unit.session.scalars(query.order_by(Attempt.id).with_for_update(skip_locked=True)))
+    ours = select(Attempt.id).where(
+        Attempt.pod_gone.is_(False), Attempt.lease_owner == owner, Attempt.created_at < now - lease_s
+    )
+    forgotten = [each for each in unit.session.scalars(ours) if each not in kept]
+    if forgotten:
+        attempts += unit.session.scalars(select(Attempt).where(Attempt.id.in_(forgotten)).order_by(Attempt.id))
     for attempt in attempts:
         attempt.lease_owner, attempt.lease_until = owner, now + lease_s
     return [Claimed(attempt.id, attempt.action_id, attempt.pod_name) for attempt in attempts]

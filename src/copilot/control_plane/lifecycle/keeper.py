@@ -102,19 +102,28 @@ class Keeper:
             return await self._clear(record, wakeup)
         if not record.attempt.pod_created and not await self._make(record):
             return False
-        if self.pod is None:
-            self.pod = await self._office.executor.get(record.attempt.pod_name)
         hinted = hint in wakeup.heard
-        wakeup.heard.clear()
-        if hinted:
-            # The report is faster than the executor's own watch: look for oneself.
-            self.pod = await self._office.executor.get(record.attempt.pod_name)
+        wakeup.heard.discard(hint)
+        if self.pod is None or hinted:
+            # A report is faster than the executor's own watch: look for oneself.
+            try:
+                await self._ask(record)
+            except CopilotError:
+                wakeup.heard |= {hint} if hinted else set()
+                raise
         if await self._look(record, hinted=hinted):
             return False
         if not await wakeup.wait(self._patience(record)):
             # Nobody said anything for a while: look for oneself, in case something was missed.
             self.pod = None
         return False
+
+    async def _ask(self, record: AttemptRecord) -> None:
+        """Asks for the pod. What the watch says while the answer is on its way is not older than the answer, and stays."""
+        before = self.pod
+        found = await self._office.executor.get(record.attempt.pod_name)
+        if self.pod is before:
+            self.pod = found
 
     # --- making the pod ---------------------------------------------------------------------------------------------
 
@@ -139,13 +148,18 @@ class Keeper:
         self.pod = self.pod or found
         now = self._office.clock.now_s()
 
-        def made(unit: Unit) -> None:
+        def made(unit: Unit) -> bool:
             action, attempt = _locked(unit, record)
             attempt.pod_created = True
             for text in notes:
                 moves.note(unit, action, attempt.number, text, at=now, reason="Note", warning=True)
+            return attempt.pod_gone
 
-        await self._office.database.write(made)
+        if await self._office.database.write(made):
+            # We were away for so long that another server has seen this attempt to its end: nobody else knows of this pod.
+            await self._office.executor.delete(record.attempt.pod_name, grace_s=0)
+            await self._office.executor.release(record.attempt.pod_name)
+            return False
         return True
 
     async def _new_token(self, record: AttemptRecord) -> str:

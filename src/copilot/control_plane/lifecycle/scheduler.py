@@ -45,6 +45,7 @@ class Scheduler:
         self._crashes: Counter[int] = Counter()
         self._by_pod: dict[str, Keeper] = {}
         self._loops: list[asyncio.Task[None]] = []
+        self._stopped = False
         self._renewed_at = office.clock.monotonic_s()
 
     @property
@@ -53,7 +54,8 @@ class Scheduler:
         return len(self._keepers)
 
     async def start(self) -> None:
-        """Takes over what another server left, and begins."""
+        """Takes over what another server left, and begins. After a ``stop`` as another server would: under a new name."""
+        self.owner, self._stopped = secrets.token_hex(8), False
         self._office.executor.watch(self._seen)
         everything = self._office.database.sqlite
         # Without the database there is nothing to take over yet: the sweep does it when it answers.
@@ -67,6 +69,7 @@ class Scheduler:
 
     async def stop(self) -> None:
         """Stops claiming and keeping; pods go on, and their attempts may be taken over at once."""
+        self._stopped = True
         tasks = [*self._loops, *self._keepers.values()]
         for task in tasks:
             task.cancel()
@@ -136,13 +139,14 @@ class Scheduler:
         timing, now = self._office.settings.timing, self._office.clock.now_s()
 
         def take(unit: Unit) -> list[Claimed]:
-            return claims.take_over(unit, owner=self.owner, now=now, lease_s=timing.lease_s, everything=everything)
+            return claims.take_over(unit, owner=self.owner, now=now, lease_s=timing.lease_s, everything=everything, kept=kept)
 
+        kept = frozenset(self._keepers) | self._crashes.keys()
         for claimed in await self._office.database.write(take):
             self._keep(claimed)
 
     def _keep(self, claimed: Claimed, crashed: BaseException | None = None) -> None:
-        if claimed.attempt_id in self._keepers:
+        if claimed.attempt_id in self._keepers or self._stopped:
             return
         name = claimed.pod_name
         keeper = Keeper(self._office, claimed)
