@@ -61,8 +61,9 @@ def ask(double: KubernetesDouble) -> Iterator[Ask]:
 @pytest.fixture(scope="session")
 def room() -> Iterator[ClusterRoom]:
     """A namespace on the cluster of KUBECONFIG. What makes the cluster unfit is told once, not once a test."""
-    # A CI job that is cancelled ends as Ctrl-C does: nothing is left in the cluster.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # A CI job that is cancelled ends as Ctrl-C does, also in the background: nothing is left in the cluster.
+    for each in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(each, signal.default_int_handler)
     namespace, image = (os.environ.get(f"COPILOT_TEST_{name}", "") for name in ("NAMESPACE", "IMAGE"))
     try:
         with cluster_room(os.environ.get("KUBECONFIG", ""), namespace=namespace, shell_image=image) as found:

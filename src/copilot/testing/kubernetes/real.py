@@ -116,7 +116,7 @@ class ClusterRoom:
         try:
             found = from_kubeconfig(file)
         except CopilotError as cause:
-            raise ClusterUnfit(f"{cause.sentence()} ({file})") from cause
+            raise ClusterUnfit(f"{cause.message} ({file})") from cause
         self._own = not namespace
         name = namespace or f"copilot-test-{uuid.uuid4().hex[:8]}"
         self.cluster = replace(found, namespace=name)
@@ -135,7 +135,7 @@ class ClusterRoom:
         try:
             found = self._client.call("GET", "/version")
         except CopilotError as cause:
-            raise ClusterUnfit(f"the cluster of KUBECONFIG cannot be used ({self.cluster.url}): {cause.sentence()}") from cause
+            raise ClusterUnfit(f"the cluster of KUBECONFIG cannot be used ({self.cluster.url}): {cause.message}") from cause
         minor = "".join(filter(str.isdigit, str(found.get("minor"))))
         if str(found.get("major")) == "1" and minor and int(minor) < LEAST_MINOR:
             raise ClusterUnfit(f"the cluster is Kubernetes {found['gitVersion']}: native sidecars need 1.{LEAST_MINOR}")
@@ -154,7 +154,7 @@ class ClusterRoom:
             self._client.call("POST", "/api/v1/namespaces", body=body)
         except PodRefused as cause:
             raise ClusterUnfit(
-                f"no namespace could be made for the tests: {cause.sentence()}. "
+                f"no namespace could be made for the tests: {cause.message}. "
                 "Grant create and delete of namespaces, or name one that is there: COPILOT_TEST_NAMESPACE."
             ) from cause
         try:
@@ -178,7 +178,7 @@ class ClusterRoom:
         try:
             return self._client.call("POST", f"{self._path}/{plural}", body=manifest)
         except PodRefused as cause:
-            raise ClusterUnfit(f"the cluster takes no {plural} of ours in {self.namespace}: {cause.sentence()}") from cause
+            raise ClusterUnfit(f"the cluster takes no {plural} of ours in {self.namespace}: {cause.message}") from cause
 
     def address(self, pod: str) -> str:
         """The address of a pod that is ready. Raises ``ClusterUnfit`` when it never is."""
