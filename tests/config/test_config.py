@@ -30,6 +30,12 @@ def test_stow_flags_become_the_s3_settings() -> None:
     )
 
 
+@pytest.mark.parametrize("name", ["token", "session_token"])
+def test_a_session_s_token_has_stow_s_name_or_the_documentation_s(name: str) -> None:
+    flags = {"storage.stow.config": [*STOW, f"{name}=t0k"], "storage.stow.kind": ["s3"], "storage.type": ["stow"]}
+    assert config.load(flags, {}).stores.s3.session_token == "t0k"
+
+
 @pytest.mark.parametrize("kind", ["s3", "minio", "stow"])
 def test_every_s3_type_reads_the_stow_map(kind: str) -> None:
     assert config.load({"storage.stow.config": STOW, "storage.type": [kind]}, {}).stores.s3.access_key_id == "AK"

@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import json
 import os
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -57,6 +59,7 @@ VALUES: dict[str, Json] = {
         "tolerations": [{"key": "system", "operator": "Exists"}],
     },
     "bare": {"auth": False, "networkPolicy": False, "podDisruptionBudget": False, "metrics": {"enabled": False}},
+    "keys": {"store": {"uri": "s3://b/x", "keys": {"AWS_ACCESS_KEY_ID": "AKIA", "AWS_SECRET_ACCESS_KEY": "s3/cret+=="}}},
     "monitored": {
         "dashboard": True,
         "metrics": {
@@ -227,6 +230,7 @@ def test_the_service_monitor_finds_the_port_and_the_rules_are_those_that_prometh
         ({"replicas": 2}, "set database.secret"),
         ({"replicas": 2, "database": {"secret": "db"}}, "set keys.secret"),
         ({"stroe": {"uri": "s3://b"}}, "stroe"),
+        ({"store": {"uri": "s3://b", "secret": "a", "keys": {"A": "b"}}}, "either secret or keys"),
         ({"store": {"uri": "bucket"}}, "/store/uri"),
         ({"wrap": "sometimes"}, "/wrap"),
         ({"metrics": {"enabled": False, "serviceMonitor": True}}, "need metrics.enabled"),
@@ -235,6 +239,32 @@ def test_the_service_monitor_finds_the_port_and_the_rules_are_those_that_prometh
 )
 def test_values_that_cannot_work_are_refused_with_their_name(tools: Path, values: Json, sentence: str) -> None:
     assert sentence in chart(tools, values)["error"]
+
+
+def test_the_chart_s_own_secret_is_the_one_that_the_server_reads(rendered: Callable[[str], list[Json]]) -> None:
+    documents = rendered("helm-keys")
+    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    assert container["envFrom"] == [{"secretRef": {"name": only(documents, "Secret")["metadata"]["name"]}}]
+
+
+def test_the_page_s_overlay_says_whose_images_and_which_store(tools: Path, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "kubernetes.md").read_text()
+    (text,) = re.findall(r"```yaml\n(# mine/kustomization.yaml\n.*?)```", page, re.DOTALL)
+    mine = ROOT / "deploy" / "kustomize" / f".{tmp_path.name}" / "mine"
+    mine.mkdir(parents=True)
+    try:
+        (mine / "kustomization.yaml").write_text(text.replace("PATH/TO/", f"{os.path.relpath(ROOT, mine)}/"))
+        done = subprocess.run([str(tools / "kubectl"), "kustomize", str(mine)], capture_output=True, text=True, check=False)
+    finally:
+        shutil.rmtree(mine.parent)
+    assert done.returncode == 0, done.stderr
+    documents = [each for each in yaml.safe_load_all(done.stdout) if each]
+    (container,) = only(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
+    values = {each["name"]: each.get("value") for each in container["env"]}
+    assert container["image"] == "REGISTRY/server:0.1.0"
+    assert (values["COPILOT_STORE"], values["COPILOT_IMAGE"]) == ("s3://my-bucket/copilot", "REGISTRY/copilot:0.1.0")
+    for each in documents:
+        kubernetes_validate.validate(each, "1.37", strict=True)
 
 
 @pytest.mark.parametrize("script", ["chart_values.py", "metrics_table.py"])

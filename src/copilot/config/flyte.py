@@ -165,7 +165,8 @@ def _s3(config: Mapping[str, str], where: str, warnings: list[str]) -> S3Setting
         region=config.get("region") or None,
         access_key_id=(config.get("access_key_id") or None) if keys else None,
         secret_access_key=(config.get("secret_key") or None) if keys else None,
-        session_token=(config.get("token") or None) if keys else None,
+        # stow's own name for it, and the one that Flyte's documentation gives.
+        session_token=(config.get("token") or config.get("session_token") or None) if keys else None,
     )
 
 

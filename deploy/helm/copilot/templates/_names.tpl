@@ -11,6 +11,13 @@ app.kubernetes.io/component: server
 app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
 app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- end -}}
+{{- define "copilot.storeSecret" -}}
+{{- if .Values.store.keys -}}
+{{- printf "%s-store" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- else -}}
+{{- .Values.store.secret -}}
+{{- end -}}
+{{- end -}}
 {{- define "copilot.metrics" -}}
 {{- printf "%s-server-metrics" .Release.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
