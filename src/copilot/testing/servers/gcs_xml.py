@@ -13,10 +13,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.client import HTTPConnection
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import parse_qs, quote, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from copilot.testing.servers.listener import Listener
 from copilot.testing.servers.process import LOOPBACK
 
 _HOP = frozenset({"connection", "transfer-encoding", "content-length", "keep-alive", "host", "date", "server"})
@@ -124,8 +125,7 @@ def xml_api(backend: str) -> Iterator[str]:  # noqa: C901 - a small class in a c
             if self.command != "HEAD":
                 self.wfile.write(data)
 
-    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as listener:
-        listener.daemon_threads = True
+    with Listener((LOOPBACK, 0), Handler) as listener:
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
         try:

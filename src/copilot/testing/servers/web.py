@@ -8,8 +8,9 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 
+from copilot.testing.servers.listener import Listener
 from copilot.testing.servers.process import LOOPBACK
 
 CHUNK = 16 * 1024
@@ -146,8 +147,7 @@ def web_server() -> Iterator[WebServer]:  # noqa: C901 - a small class in a clos
         def log_message(self, *args: object) -> None:
             """Nothing: the table remembers the requests."""
 
-    with ThreadingHTTPServer((LOOPBACK, 0), Handler) as listener:
-        listener.daemon_threads = True
+    with Listener((LOOPBACK, 0), Handler) as listener:
         server = WebServer(f"http://{LOOPBACK}:{listener.server_address[1]}")
         thread = threading.Thread(target=listener.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         thread.start()
