@@ -21,14 +21,18 @@ from copilot.control_plane.db.database import Database
 from copilot.control_plane.facts import AttemptEnded
 from copilot.control_plane.hub import Hub
 from copilot.control_plane.lifecycle import outcome
+from copilot.control_plane.pods.maker import Pods
+from copilot.control_plane.pods.settings import PodSettings, load_templates
+from copilot.control_plane.server import ControlPlane
+from copilot.stores.registry import open_stores
 from copilot.testing.clock import FakeClock
-from copilot.testing.control_plane import running_control_plane
+from copilot.testing.control_plane import WallClock, running_control_plane
 from copilot.testing.flyte_client import FlyteClient
+from copilot.testing.recording import RecordingLog
 from copilot.testing.server_process import until
 
 if TYPE_CHECKING:
     from copilot.control_plane.api.http import Message
-    from copilot.control_plane.server import ControlPlane
     from copilot.control_plane.settings import ServerSettings
     from copilot.testing.fake_pods import FakePods
 
@@ -128,6 +132,40 @@ def test_failing_calls_of_the_pods_api_are_told_apart(counting: FlyteClient) -> 
     until(lambda: scrape(counting).get("copilot_pod_api_requests_total{op=create,result=PodApiUnavailable}", 0) > 0, "told")
     counting.pods.failing.clear()
     counting.pods.wait_created(1)
+
+
+class Lent:
+    """A lease that somebody else has until it is let go."""
+
+    lease_s = 1.0
+    identity = "us"
+
+    def __init__(self) -> None:
+        self.ours = False
+
+    def hold(self) -> bool:
+        return self.ours
+
+    def release(self) -> None:
+        self.ours = False
+
+
+def test_of_several_servers_the_one_that_leads_says_so(settings: ServerSettings, pods: FakePods) -> None:
+    lease = Lent()
+
+    def make() -> ControlPlane:
+        maker = Pods(PodSettings(templates=load_templates()))
+        asked = replace(settings, metrics_port=0)
+        clock, log = WallClock(), RecordingLog()
+        return ControlPlane(asked, stores=open_stores(), pods=pods, maker=maker, clock=clock, log=log, lease=lease)
+
+    with running_control_plane(make) as running:
+        client = FlyteClient(running, pods)
+        assert (scrape(client)["copilot_leader"], scrape(client)["copilot_pod_watches"]) == (0, 0)
+        lease.ours = True
+        until(lambda: scrape(client)["copilot_leader"] == 1, "it leads")
+        until(lambda: scrape(client)["copilot_pod_watches"] == 1, "and watches pods")
+        client.close()
 
 
 def test_a_scraper_needs_no_token_and_reads_nothing_else(measured: FlyteClient) -> None:
