@@ -22,6 +22,7 @@ def test_the_forms_are_what_the_standard_library_writes(text: str) -> None:
     assert {value, value.hex().encode(), json.dumps(text)[1:-1].encode()} <= found
     assert {quote(value).encode(), quote(value, safe="").encode(), quote_plus(value).encode()} <= found
     assert json.dumps(text, ensure_ascii=False)[1:-1].encode() in found
+    assert {base64.b64encode(value), base64.urlsafe_b64encode(value).rstrip(b"=")} <= found
 
 
 @given(st.binary(min_size=6, max_size=60), st.binary(max_size=5), st.binary(max_size=5))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.telemetry.log import JsonLog, TextLog
-from copilot.telemetry.redact import MASK, Redactor, forms
+from copilot.telemetry.redact import MASK, Redactor, spellings
 from copilot.testing.clock import FakeClock
 
 SECRET = 'p@ss "w/o+rd"\\é='
@@ -56,7 +56,7 @@ def test_a_value_too_short_to_mask_is_left_alone() -> None:
     redactor = Redactor()
     redactor.register(b"a")
     assert redactor.mask("an apple a day") == "an apple a day"
-    assert not forms(b"abc")
+    assert not spellings(b"abc")
 
 
 def test_each_line_of_a_secret_is_a_secret() -> None:

@@ -20,12 +20,16 @@ _LAST_OF_PLANE_0: Final = 0xFFFF
 def forms(value: bytes) -> Iterator[tuple[bytes, str]]:
     """Every spelling of ``value`` that is looked for, with the form's name: ``raw``, ``hex``, ``base64``, ``url``, ``json``.
 
-    Base64 comes in all three positions, without the letters that depend on what stands before and after.
+    Base64 comes whole, and in all three positions without the letters that depend on what stands before and after.
     """
     yield value, "raw"
     encoded = binascii.hexlify(value)
     yield encoded, "hex"
     yield encoded.upper(), "hex"
+    whole = binascii.b2a_base64(value, newline=False)
+    for padded in (whole, whole.rstrip(b"=")):
+        yield padded, "base64"
+        yield padded.translate(_URL_SAFE), "base64"
     for position in range(3):
         # A letter carries 6 bits: those wholly inside the value are the same whatever is around it.
         letters = binascii.b2a_base64(b"\0" * position + value, newline=False).rstrip(b"=")
