@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from copilot.control_plane import layout
 from copilot.control_plane.db.models import Action, Event, Project, Run, RunLabel, TaskSpecBlob
-from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists
+from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists, TooLarge
 from copilot.control_plane.facts import ActionCreated
 from copilot.control_plane.hub import QUEUE
 from copilot.control_plane.lifecycle.moves import ROOT, told
@@ -258,6 +258,15 @@ def check_spec(spec: TaskSpec, run_spec: RunSpec, limits: Limits) -> None:
     for what, count in counts.items():
         if count > limits.max_labels:
             raise InvalidRequest(f"task {template.id.name!r} has {count} {what}: at most {limits.max_labels} are taken")
+
+
+def check_size(inputs: bytes, limits: Limits) -> None:
+    """Raises ``TooLarge`` for inputs that nobody could take inline again."""
+    if len(inputs) > limits.max_inline_bytes:
+        raise TooLarge(
+            f"the inputs have {len(inputs)} bytes: at most {limits.max_inline_bytes} are taken",
+            hint="Upload large values as files, and pass the files.",
+        )
 
 
 def check_inputs(spec: TaskSpec, literals: set[str]) -> None:

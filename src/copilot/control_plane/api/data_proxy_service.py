@@ -15,7 +15,7 @@ from copilot.control_plane.api.messages import stamp
 from copilot.control_plane.api.required import need, need_action, need_domain
 from copilot.control_plane.api.run_service import outputs_uri
 from copilot.control_plane.api.run_watches import find_action
-from copilot.control_plane.errors import InvalidRequest, NoSuchResource, NotServed, TooLarge
+from copilot.control_plane.errors import InvalidRequest, NoSuchResource, NotServed
 from copilot.control_plane.lifecycle.records import AttemptRecord, find_attempt
 from copilot.control_plane.logs import attempt_lines
 from copilot.control_plane.signing import Grant
@@ -89,11 +89,7 @@ class DataProxyService:
         need_domain(domain, settings)
         await self._office.database.read(lambda session: runs.require_project(session, project))
         data = request.inputs.SerializeToString(deterministic=True)
-        if len(data) > settings.limits.max_inline_bytes:
-            raise TooLarge(
-                f"the inputs have {len(data)} bytes: at most {settings.limits.max_inline_bytes} are taken",
-                hint="Upload large values as files, and pass the files.",
-            )
+        runs.check_size(data, settings.limits)
         spec = await self._spec(request)
         literals = {each.name for each in request.inputs.literals}
         if len(literals) != len(request.inputs.literals):

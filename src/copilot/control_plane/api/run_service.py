@@ -134,6 +134,7 @@ class RunService(RunWatches):
                 raise NoSuchResource(f"no inputs at {uri}", hint="Upload them with DataProxyService/UploadInputs first.")
         else:
             data = request.inputs.SerializeToString(deterministic=True)
+            runs.check_size(data, self._office.settings.limits)
             uri = ""
         try:
             literals = LiteralMap.FromString(data)
