@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +15,7 @@ import click
 
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.cli.remote import secrets as remote
-from copilot.cli.staging.child import run_child
+from copilot.cli.staging.child import become, run_child
 from copilot.core.errors import BadFlag, CopilotError, ExitCode, UsageError
 from copilot.core.secret_refs import format_ref, is_ref, parse_ref
 from copilot.engine.atomic import local_errors
@@ -115,7 +114,7 @@ def _exec(
         if not replaced:
             resolver.close(session.token(timeout_s=_CLOSE_S))
         session.close()
-    _replace(argv, environ)
+    become(argv, environ)
     return ExitCode.OK
 
 
@@ -179,21 +178,6 @@ def _file(text: str, flag: str) -> Delivery:
     if not delivery.files:
         raise BadFlag(f"{flag} takes an absolute path", op="flags", subject=flag, hint="Write /path[:mode[:uid[:gid]]].")
     return delivery
-
-
-def _replace(argv: tuple[str, ...], environ: Mapping[str, str]) -> None:
-    """This process becomes the command: no parent holds the values, and signals reach it directly."""
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so in the command
-        signal.signal(number, signal.SIG_DFL)
-    try:
-        os.execvpe(argv[0], list(argv), dict(environ))  # noqa: S606 - to run what we were given is the purpose
-    except OSError as error:
-        raise BadFlag(
-            f"the command {argv[0]!r} cannot be run: {error.strerror}",
-            op="exec",
-            subject=argv[0],
-            hint="Check its name and PATH.",
-        ) from error
 
 
 _ALLOW_DISK = click.Option(["--allow-disk"], is_flag=True, help="Write files also where it is no memory volume.")

@@ -1,10 +1,12 @@
-"""Runs the command of ``copilot run``: signals are passed on, and its end is told as a shell tells it."""
+"""Runs the command of ``copilot run``, and becomes that of ``copilot secrets exec``: its end is told as a shell tells it."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from copilot.core.completion import Saw, Witness
@@ -27,15 +29,8 @@ def run_child(argv: Sequence[str], environ: Mapping[str, str], *, latch: Latch, 
         BadFlag: there is no such command, or it cannot be run.
         Interrupted: we were told to stop, or the time is over; the command has been ended.
     """
-    try:
+    with _runnable(argv[0], "run"):
         process = subprocess.Popen(list(argv), env=dict(environ))
-    except OSError as error:
-        raise BadFlag(
-            f"the command {argv[0]!r} cannot be run: {error.strerror}",
-            op="run",
-            subject=argv[0],
-            hint="Check its name and PATH.",
-        ) from error
     log.event("task.started", level="debug", pid=process.pid)
     code = None
     try:
@@ -49,6 +44,28 @@ def run_child(argv: Sequence[str], environ: Mapping[str, str], *, latch: Latch, 
         raise
     log.event("task.ended", level="debug", exit_code=code)
     return _BY_SIGNAL - code if code < 0 else code
+
+
+def become(argv: Sequence[str], environ: Mapping[str, str]) -> None:
+    """This process becomes ``argv``: no parent holds its secrets, and signals reach it directly.
+
+    Raises:
+        BadFlag: there is no such command, or it cannot be run.
+    """
+    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what is ignored stays so in the command
+        signal.signal(number, signal.SIG_DFL)
+    with _runnable(argv[0], "exec"):
+        os.execvpe(argv[0], list(argv), dict(environ))  # noqa: S606 - to run what we were given is the purpose
+
+
+@contextmanager
+def _runnable(command: str, op: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise BadFlag(
+            f"the command {command!r} cannot be run: {error.strerror}", op=op, subject=command, hint="Check its name and PATH."
+        ) from error
 
 
 class Ended:
