@@ -225,6 +225,20 @@ def pods() -> FakePods:
 
 
 @pytest.fixture
+def world_on(tmp_path: Path, pods: FakePods) -> Callable[[Database], contextlib.AbstractAsyncContextManager[World]]:
+    @contextlib.asynccontextmanager
+    async def open_world(database: Database) -> AsyncIterator[World]:
+        world = World(database, tmp_path, pods, Limits())
+        await world.start()
+        try:
+            yield world
+        finally:
+            await world.stop()
+
+    return open_world
+
+
+@pytest.fixture
 def world(database: Database, tmp_path: Path, pods: FakePods) -> Callable[..., contextlib.AbstractAsyncContextManager[World]]:
     @contextlib.asynccontextmanager
     async def open_world(**limits: int) -> AsyncIterator[World]:

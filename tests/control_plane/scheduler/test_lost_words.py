@@ -17,10 +17,12 @@ from copilot.control_plane.hub import hint_topic
 from copilot.control_plane.lifecycle import claims, moves
 from copilot.control_plane.lifecycle.moves import Blame, Budgets, Ending
 from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod, Published
 from copilot.testing.fake_pods import FakePods
 
 if TYPE_CHECKING:
     from copilot.control_plane.db.database import Unit
+    from copilot.control_plane.lifecycle.observe import Pod
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 Open = Any
@@ -142,5 +144,39 @@ def test_a_server_that_leads_again_takes_up_what_it_could_not_let_go(run: Run, w
             async with asyncio.timeout(PATIENCE_S):
                 await here.until(action_id, Phase.SUCCEEDED)
             assert pods.created == [pod]
+
+    run(story())
+
+
+class WaitsForOutputs:
+    """Judges as where a sidecar publishes: main's end alone proves nothing."""
+
+    def build(self, work: AttemptWork) -> BuiltPod:
+        metadata = {"name": work.pod_name, "namespace": work.namespace}
+        return BuiltPod({"metadata": metadata, "spec": {"containers": [{"name": "main", "image": "none"}]}})
+
+    def judge(self, work: AttemptWork, pod: Pod | None, published: Published) -> Ending | None:
+        del work, pod
+        return Ending(Phase.SUCCEEDED) if published.outputs else None
+
+
+def test_outputs_that_nobody_tells_of_are_found_soon_after_main_s_end(run: Run, world: Open, pods: SlowPods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            await here.stop()
+            here.settings = replace(here.settings, timing=replace(here.settings.timing, resync_s=600.0))
+            await here.start()
+            ((_, office),) = here._servers
+            office.maker = WaitsForOutputs()
+            action_id = await here.submit()
+            (pod,) = await here.created(1)
+            pods.start(pod)
+            ended = {"exitCode": 0, "reason": "Completed", "startedAt": "2026-11-22T10:00:00Z"}
+            pods.patch_status(pod, containerStatuses=[{"name": "main", "restartCount": 0, "state": {"terminated": ended}}])
+            await here.until(action_id, Phase.RUNNING)
+            (attempt,) = await here.attempts(action_id)
+            await office.objects.write(f"{attempt.output_prefix}/outputs.pb", b"")
+            async with asyncio.timeout(PATIENCE_S):
+                await here.until(action_id, Phase.SUCCEEDED)
 
     run(story())

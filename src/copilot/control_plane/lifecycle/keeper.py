@@ -59,6 +59,7 @@ class Keeper:
         self._office = office
         self._claimed = claimed
         self._told: Sight | None = None
+        self._closing = _Wait(office.settings.timing.retry_s)
         self.pod: Pod | None = None
         self.wakeup: Subscription | None = None
 
@@ -251,9 +252,14 @@ class Keeper:
         return timeout_s > 0 and running is not None and now > running + timeout_s
 
     def _patience(self, record: AttemptRecord) -> float:
-        """Seconds to the next look without a reason: a deadline, or the resync."""
+        """Seconds to the next look without a reason: a deadline, or the resync.
+
+        Once main has ended its outputs may appear any moment, and who reports them may not get through: soon, then less often.
+        """
         now = self._office.clock.now_s()
         due = [now + self._office.settings.timing.resync_s]
+        if self._told is not None and self._told.main_ended and not self._told.finished:
+            due.append(now + self._closing.next())
         if record.action.deadline is not None:
             due.append(record.action.deadline)
         running = self._told.times.get(Phase.RUNNING) if self._told is not None else None
