@@ -58,7 +58,7 @@ def test_main_is_ended_by_a_signal(pod: SmallPod, number: signal.Signals) -> Non
     ended = pod.end()
     assert (ended.code, ended.row) == (23, "exited-by-itself")
     assert ended.partial == {"n": b"5"}
-    assert f"exit code {128 + number}" in ended.error
+    assert f"exit code {128 + number} ({number.name})" in ended.error
     assert ended.receipt["verdict"]["evidence"]["wrapper.signal"] == str(number.value)
     assert pod.main.wait() == 128 + number
 

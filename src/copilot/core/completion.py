@@ -6,6 +6,7 @@ witness says only what it saw, and the first row of ``TABLE`` whose sightings we
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -143,8 +144,17 @@ class Verdict:
         if self.outcome is Outcome.SUCCEEDED:
             return None
         if self.outcome is Outcome.FAILED and self.exit_code is not None:
-            return errors.TaskFailed(f"the task ended with exit code {self.exit_code}", op="completion")
+            said = f"the task ended with exit code {self.exit_code}{_by_signal(self.evidence.get('wrapper.signal', ''))}"
+            return errors.TaskFailed(said, op="completion")
         return _ERRORS[self.outcome](f"outputs are not published: {self.why}", op="completion")
+
+
+def _by_signal(number: str) -> str:
+    """`` (SIGKILL)`` for ``9``: what the code of a task that a signal ended does not say to everybody."""
+    try:
+        return f" ({signal.Signals(int(number)).name})"
+    except ValueError:
+        return ""
 
 
 def _pod(saw: Saw, exit_codes: Exit = Exit.ANY) -> Sighting:

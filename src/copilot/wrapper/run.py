@@ -101,8 +101,7 @@ def _become(command: list[str], environ: dict[bytes, bytes], mask: set[signal.Si
     try:
         os.execvpe(command[0], command, environ)  # noqa: S606 - to run what we were given is the purpose
     except OSError as error:
-        _say(f"the command {command[0]} cannot be run: {error.strerror}.")
-        return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+        return _cannot_run(command, error)
 
 
 def _run(
@@ -121,8 +120,7 @@ def _run(
         try:
             pid = _spawn(asked.command, streams, mask, environ)
         except OSError as error:
-            _say(f"the command {asked.command[0]} cannot be run: {error.strerror}.")
-            ending.code = NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+            ending.code = _cannot_run(asked.command, error)
         else:
             streams.started()
             _attend(pid, asked, ending)
@@ -232,6 +230,12 @@ def _send(group: int, number: int) -> None:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):
         return
+
+
+def _cannot_run(command: list[str], error: OSError) -> int:
+    """Says so; gives the exit code that a shell has for it."""
+    _say(f"the command {command[0]} cannot be run: {error.strerror}.")
+    return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
 
 
 def _say(sentence: str) -> None:

@@ -74,7 +74,8 @@ class Ended:
     def __init__(self, code: int, clock: Clock) -> None:
         """``code`` is the command's exit code."""
         self.code = code
-        self._completion = Completion(Witness.WRAPPER, Saw.EXITED, code, observed_at_s=clock.now_s())
+        facts = {"signal": str(code - _BY_SIGNAL)} if code > _BY_SIGNAL else {}
+        self._completion = Completion(Witness.WRAPPER, Saw.EXITED, code, facts, clock.now_s())
 
     def wait(self, cancel: CancelToken) -> Completion | None:  # noqa: ARG002 - the port's signature
         """At once: it has ended."""
