@@ -250,3 +250,8 @@ def test_any_flag_values_load_or_are_refused_with_a_sentence(flags: dict[str, li
         config.load(flags, {})
     except (BadFlag, BadConfig) as refused:
         assert refused.sentence()  # noqa: PT017 - both ends are right
+
+
+def test_reading_twice_can_be_done_without() -> None:
+    assert config.load({}, {}).read_twice
+    assert not config.load({}, {"COPILOT_READ_TWICE": "false"}).read_twice

@@ -173,6 +173,7 @@ class Session:
             limits = replace(limits, max_workers=self.configuration.max_workers)
         if self.configuration.memory_bytes is not None:
             limits = replace(limits, memory_bytes=self.configuration.memory_bytes)
+        limits = replace(limits, read_twice=self.configuration.read_twice)
         if self.configuration.part_bytes is not None:
             limits = replace(limits, part_bytes=self.configuration.part_bytes)
         if self.patience_s is not None:

@@ -57,6 +57,7 @@ def load(flags: Flags, environ: Mapping[str, str], *, drop_in: bool = False, def
         max_workers=_positive(reader, "max-workers", "COPILOT_MAX_WORKERS"),
         memory_bytes=size_bytes(reader.text("memory", "COPILOT_MEMORY"), "--memory"),
         part_bytes=size_bytes(reader.text("part-size", "COPILOT_PART_SIZE"), "COPILOT_PART_SIZE"),
+        read_twice=flag(environ.get("COPILOT_READ_TWICE") or "true", "COPILOT_READ_TWICE"),
         files=tuple(files),
         warnings=(*warnings, *storage.warnings),
         report_url=environ.get("COPILOT_REPORT_URL", ""),

@@ -46,7 +46,8 @@ class Configuration:
         err_output_name: the error document's name; empty: under both names that readers look for.
         max_workers: most objects in flight; None: detected.
         memory_bytes: memory for bytes in flight; None: detected from the cgroup.
-        part_bytes: length of one range of a big object and of one part of a big upload; None: 16 MiB.
+        part_bytes: length of one range of a big object and, up to 8 MiB, of one part of a big upload; None: 16 MiB.
+        read_twice: over plain http, objects of which nothing says what their content is are read twice and compared.
         files: the configuration files that were read, in order.
         warnings: sentences about what was read and has no effect.
         report_url: where the steps of init and sidecar are told; empty tells nobody.
@@ -65,6 +66,7 @@ class Configuration:
     max_workers: int | None = None
     memory_bytes: int | None = None
     part_bytes: int | None = None
+    read_twice: bool = True
     files: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
     report_url: str = ""
