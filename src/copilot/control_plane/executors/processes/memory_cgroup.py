@@ -10,7 +10,10 @@ import signal
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT: Final = Path("/sys/fs/cgroup")
 V2: Final = 2
@@ -62,9 +65,15 @@ class MemoryCgroup:
                 return
 
 
-def make_memory_cgroup(name: str, limit_bytes: int) -> MemoryCgroup | None:
-    """A new group with that limit below our own, or None where that is not permitted."""
-    place = _parent()
+def make_memory_cgroup(name: str, limit_bytes: int, place: tuple[Path, int] | None = None) -> MemoryCgroup | None:
+    """A new group with that limit, or None where that is not permitted.
+
+    Args:
+        name: its name.
+        limit_bytes: its limit; swap counts too.
+        place: the group it is made in and the version of control groups; by default below our own.
+    """
+    place = place or _parent()
     if place is None:
         return None
     parent, version = place
@@ -115,21 +124,31 @@ def _parent() -> tuple[Path, int] | None:
         lines = Path("/proc/self/cgroup").read_text().splitlines()
     except OSError:
         return None
-    places: list[tuple[Path, int]] = []
+    return next(((path, version) for path, version in places(lines) if _usable(path, version)), None)
+
+
+def places(lines: Sequence[str], root: Path = ROOT) -> list[tuple[Path, int]]:
+    """Where groups may be made, best first, from the lines of ``/proc/self/cgroup``. Pure.
+
+    With version 1 a group may hold both processes and groups, so below our own, else at the top. With version 2 a group with
+    processes may not limit the groups in it: our own serves only where the kernel makes an exception (the top), else beside us.
+    """
+    first: list[tuple[Path, int]] = []
+    second: list[tuple[Path, int]] = []
     for line in lines:
         _, controllers, path = line.split(":", 2)
+        own = path.lstrip("/")
         if "memory" in controllers.split(","):
-            places = [(ROOT / "memory" / path.lstrip("/"), 1), (ROOT / "memory", 1), *places]
+            first = [(root / "memory" / own, 1), (root / "memory", 1)]
         elif not controllers:
-            own = ROOT / path.lstrip("/")
-            places += [(own, V2), (own.parent, V2)]
-    return next(((path, version) for path, version in places if _usable(path, version)), None)
+            second = [(root / own, V2), *([((root / own).parent, V2)] if own else [])]
+    return list(dict.fromkeys(first + second))
 
 
 def _usable(parent: Path, version: int) -> bool:
     trial = parent / f"copilot-trial-{os.getpid()}"
     try:
-        if version == V2:
+        if version == V2 and (parent / "cgroup.subtree_control").exists():
             with contextlib.suppress(OSError):
                 (parent / "cgroup.subtree_control").write_text("+memory")
         trial.mkdir()
