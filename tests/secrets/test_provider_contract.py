@@ -13,6 +13,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import urllib3
 
+from copilot.core.errors import (
+    SecretDenied,
+    SecretError,
+    SecretExpiredToken,
+    SecretNoIdentity,
+    SecretNotFound,
+    SecretRefused,
+    SecretThrottled,
+)
 from copilot.core.ports import SecretProvider, SecretRef
 from copilot.engine.clock import SystemClock
 from copilot.secrets.registry import PROVIDERS, ProviderContext, Providers
@@ -23,10 +32,12 @@ from copilot.secrets.settings import (
     KubernetesSettings,
     SecretSettings,
     VaultSettings,
+    settings_from,
 )
 from copilot.testing.kubernetes_secrets import KubernetesSecretsApi, kubernetes_secrets_api
 from copilot.testing.provider_contract import ProviderContract, SecretWorld
 from copilot.testing.secret_servers.azure import TENANT, AzureKeyVault
+from copilot.testing.secret_servers.http import Answer, HttpServer, Request
 
 if TYPE_CHECKING:
     from copilot.engine.cancel import Token
@@ -109,6 +120,49 @@ class TestFile(ProviderContract):
         )
         world.keeps_versions = False
         return world
+
+
+class TestServer(ProviderContract):
+    """The wire of ``control_plane.api.secret_endpoint``, with every secret declared."""
+
+    @pytest.fixture
+    def world(self) -> Iterator[World]:
+        kept: dict[str, bytes] = {}
+
+        def answer(request: Request) -> Answer:
+            if request.bearer != "attempt-token":
+                return Answer(401)
+            value = kept.get(request.path.removeprefix("/copilot/v1/secrets/"))
+            return (
+                Answer(404) if value is None else Answer(200, json.dumps({"value": base64.b64encode(value).decode()}).encode())
+            )
+
+        server = HttpServer(answer)
+        with server.serving():
+            environ = {"COPILOT_REPORT_URL": f"{server.url}/copilot/v1/report", "COPILOT_REPORT_TOKEN": "attempt-token"}
+            world = World(open_provider("copilot", settings_from(environ)), "copilot", kept.__setitem__)
+            world.keeps_versions = False
+            yield world
+
+
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [(401, SecretExpiredToken), (403, SecretDenied), (404, SecretNotFound), (429, SecretThrottled), (400, SecretRefused)],
+)
+def test_what_our_server_refuses_is_told_apart(status: int, error: type[SecretError], cancel: Token) -> None:
+    server = HttpServer(lambda _: Answer(status, b"no"))
+    with server.serving():
+        environ = {"COPILOT_REPORT_URL": f"{server.url}/copilot/v1/report", "COPILOT_REPORT_TOKEN": "attempt-token"}
+        provider = open_provider("copilot", settings_from(environ))
+        with pytest.raises(error) as caught:
+            provider.resolve([SecretRef("copilot", "k")], cancel)
+    assert "attempt-token" not in f"{caught.value!r} {caught.value.sentence()}"
+    assert caught.value.transient == (status == 429)
+
+
+def test_outside_a_pod_of_our_server_there_is_nobody_to_ask(cancel: Token) -> None:
+    with pytest.raises(SecretNoIdentity):
+        open_provider("copilot", settings_from({})).resolve([SecretRef("copilot", "k")], cancel)
 
 
 class KubernetesWorld(FieldWorld):
@@ -278,5 +332,5 @@ class TestVaultKv2(ProviderContract):
 
 
 def test_every_provider_of_the_registry_keeps_the_contract() -> None:
-    proven = {"aws", "azure", "env", "file", "gcp", "k8s", "vault"}
+    proven = {"aws", "azure", "copilot", "env", "file", "gcp", "k8s", "vault"}
     assert set(PROVIDERS) == proven
