@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from copilot.control_plane.executors.process import ProcessExecutor
+from copilot.control_plane.executors.processes.log_files import LogWriter, read_log
 from copilot.control_plane.executors.processes.memory_cgroup import memory_limits_work
 from copilot.control_plane.executors.processes.records import write_whole
 from copilot.control_plane.executors.processes.sandbox import FULL
@@ -138,6 +140,46 @@ def command_lines() -> list[bytes]:
         except OSError:
             continue
     return found
+
+
+def test_a_status_that_cannot_be_written_is_written_later_and_costs_nobody_the_task(
+    root: Path, executor: ProcessExecutor
+) -> None:
+    pod = manifest(
+        SPACE, container("main", "while ! test -e /shared/go; do sleep 0.05; done; echo went on; touch /shared/gone")
+    )
+    name = pod["metadata"]["name"]
+    executor.create(pod)
+    until(executor, name, lambda pod: running(pod, "main"))
+    place = root / "pods" / SPACE / name
+    in_the_way = place / ".status.json.new"
+    in_the_way.mkdir()
+    (place / "volumes" / "shared" / "go").touch()
+    deadline = time.monotonic() + PATIENCE_S
+    while not (place / "volumes" / "shared" / "gone").exists():
+        assert time.monotonic() < deadline
+    while json.loads((place / "processes.json").read_text()):
+        assert time.monotonic() < deadline
+    assert running(executor.get(SPACE, name), "main"), "nobody could be told"
+    in_the_way.rmdir()
+    assert phase(until(executor, name, over)) == "Succeeded"
+
+
+def test_a_log_without_room_says_so_once_there_is(tmp_path: Path) -> None:
+    log = LogWriter(tmp_path / "log")
+    log.feed("stdout", b"first\n")
+    size = resource.getrlimit(resource.RLIMIT_FSIZE)
+    ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / "log").stat().st_size + 10, size[1]))
+    try:
+        log.feed("stdout", b"no room\n")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, size)
+        signal.signal(signal.SIGXFSZ, ignored)
+    log.feed("stdout", b"last\n")
+    log.close()
+    text = b"".join(read_log(tmp_path / "log", timestamps=False, more=lambda: False)).decode()
+    assert [line.split(" ")[0] for line in text.splitlines()] == ["first", "copilot:", "last"]
 
 
 def test_a_machine_that_goes_down_ends_its_pods_in_order(root: Path, executor: ProcessExecutor) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -30,6 +32,7 @@ class LogWriter:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("ab", buffering=0)
         self._rest = {"stdout": b"", "stderr": b""}
+        self._lost_bytes = 0
 
     def feed(self, stream: str, data: bytes) -> None:
         """Bytes as they came from ``stdout`` or ``stderr``."""
@@ -42,15 +45,30 @@ class LogWriter:
             rest = rest[LONGEST_PIECE_BYTES:]
         self._rest[stream] = rest
         if out:
-            self._file.write(b"".join(out))
+            self._write(b"".join(out))
 
     def close(self) -> None:
         """What is left without a newline at its end is written as a last line."""
         for stream, rest in self._rest.items():
             if rest:
-                self._file.write(f"{stamp(time.time_ns())} {stream} P ".encode() + rest + b"\n")
+                self._write(f"{stamp(time.time_ns())} {stream} P ".encode() + rest + b"\n")
         self._rest = {"stdout": b"", "stderr": b""}
         self._file.close()
+
+    def _write(self, data: bytes) -> None:
+        """A disk without room costs lines, not the task; the log says so as soon as it can."""
+        said = ""
+        if self._lost_bytes:
+            said = f"{stamp(time.time_ns())} stderr F copilot: {self._lost_bytes} bytes of this log could not be written\n"
+        whole, written = said.encode() + data, 0
+        with contextlib.suppress(OSError):
+            written = self._file.write(whole) or 0
+        if written == len(whole):
+            self._lost_bytes = 0
+            return
+        self._lost_bytes += len(data)
+        with contextlib.suppress(OSError):  # no half lines
+            self._file.truncate(self._file.seek(0, os.SEEK_END) - written)
 
 
 def read_log(path: Path, *, timestamps: bool, more: Callable[[], bool]) -> Iterator[bytes]:

@@ -10,6 +10,8 @@ import contextlib
 import json
 import os
 import signal
+import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -23,7 +25,78 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 EAGER_S: Final = 0.03
+AGAIN_S: Final = 0.5
 SHUTDOWN: Final = ("TerminationByKubelet", "Pod was terminated in response to imminent node shutdown.")
+
+
+class Supervisor:
+    """One pod's: its runner, its record, its mailbox. It holds the pod's lock already.
+
+    Args:
+        record: the pod's.
+        pod: as it was read there.
+        root: the executor's directory.
+        settings: the node's.
+        objects: the Secrets and ConfigMaps that came with the pod.
+    """
+
+    def __init__(self, record: PodRecord, pod: dict[str, Any], root: Path, settings: NodeSettings, objects: Path) -> None:
+        """See the class."""
+        self._record, self._pod = record, pod
+        self._listeners, self._loop = Listeners(root / "listeners"), Loop()
+        self._unwritten: list[Mapping[str, Any]] = []
+        self._grace_s: float | None = None
+        self._mailbox = record.open_mailbox()
+        self._runner = PodRunner(
+            pod, record.directory, self._loop, settings, data=_data(objects), on_status=self._show, on_finished=self._write
+        )
+
+    def run(self) -> None:
+        """To the pod's end."""
+        grace_s = float(self._pod["spec"].get("terminationGracePeriodSeconds") or 30)
+        shut_down = partial(self._runner.evict, *SHUTDOWN, grace_s)
+        self._loop.wake_on_signals()
+        signal.signal(signal.SIGTERM, lambda *_: self._loop.call_soon(shut_down))
+        self._loop.add_reader(self._mailbox, self._letter)
+        self._loop.call_soon(self._runner.begin)
+        self._loop.call_soon(self._look)
+        self._loop.run()
+
+    def _show(self, status: Mapping[str, Any]) -> None:
+        self._unwritten = [status]
+        self._write()
+
+    def _write(self) -> None:
+        if self._unwritten:
+            try:
+                self._record.write_processes(self._runner.pids())
+                self._record.write_status(self._unwritten[0])
+            except OSError:  # a full disk, say, is no reason to end the task: its end is told when there is room
+                self._loop.call_at(time.monotonic() + AGAIN_S, self._write)
+                return
+            self._unwritten = []
+            self._listeners.tell(self._pod["metadata"]["namespace"], self._pod["metadata"]["name"])
+        if self._runner.machine.finished:
+            self._loop.stop()
+
+    def _letter(self) -> None:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._mailbox, 4096):
+                pass
+        self._look()
+
+    def _look(self) -> None:
+        try:
+            deletion = self._record.deletion()
+        except OSError:
+            self._loop.call_at(time.monotonic() + AGAIN_S, self._look)
+            return
+        if deletion is None:
+            return
+        grace_s = float(deletion["deletionGracePeriodSeconds"])
+        if self._grace_s is None or grace_s < self._grace_s:
+            self._grace_s = grace_s
+            self._runner.delete(grace_s)
 
 
 def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path) -> int:
@@ -33,41 +106,7 @@ def supervise(directory: Path, root: Path, settings: NodeSettings, objects: Path
     if pod is None or not record.hold() or record.begun():
         return 1
     record.write_status({"phase": "Pending"})  # from here on nobody begins this pod again
-    namespace, name = pod["metadata"]["namespace"], pod["metadata"]["name"]
-    listeners, loop = Listeners(root / "listeners"), Loop()
-
-    def show(status: Any) -> None:  # noqa: ANN401  the API's own JSON
-        record.write_processes(runner.pids())
-        record.write_status(status)
-        listeners.tell(namespace, name)
-
-    runner = PodRunner(pod, directory, loop, settings, data=_data(objects), on_status=show, on_finished=loop.stop)
-    told: list[float] = []
-
-    def look() -> None:
-        deletion = record.deletion()
-        if deletion is None:
-            return
-        grace = float(deletion["deletionGracePeriodSeconds"])
-        if not told or grace < told[-1]:
-            told.append(grace)
-            runner.delete(grace)
-
-    mailbox = record.open_mailbox()
-
-    def letter() -> None:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(mailbox, 4096):
-                pass
-        look()
-
-    loop.add_reader(mailbox, letter)
-    grace_s = float(pod["spec"].get("terminationGracePeriodSeconds") or 30)
-    loop.wake_on_signals()
-    signal.signal(signal.SIGTERM, lambda *_: loop.call_soon(lambda: runner.evict(*SHUTDOWN, grace_s)))
-    loop.call_soon(runner.begin)
-    loop.call_soon(look)
-    loop.run()
+    Supervisor(record, pod, root, settings, objects).run()
     return 0
 
 
