@@ -6,7 +6,8 @@ Each database gets a server of its own on the process executor, with its default
 
 - ``one``: ``--serial`` runs, one after the other, each paired with the same pod given straight to the process executor and with
   the same command as a plain subprocess: what is more than these is the control plane's.
-- ``output``: ``--serial`` runs whose output a sidecar publishes to the store (``exit_to_known`` is main's last act → known).
+- ``output``: ``--serial`` runs whose output a sidecar publishes to the store (``exit_to_known`` is main's last act → known);
+  ``wrapped``: the same on a server with ``--wrap always``, which hears of main's end from ``copilot exec``.
 - ``flight``: ``--runs`` runs, ``--flight`` of them in flight all the time.
 
 Times are milliseconds. ``to_start``: CreateRun sent → main started. ``to_known``: main ended → its client has the end, from a
@@ -145,6 +146,12 @@ def with_output(client: Client, end: Path) -> float:
     return time.time() - float(end.read_text())
 
 
+def exits(server: ServerProcess, data: Path, count: int) -> dict[str, Any]:
+    client = Client(server.url)
+    with_output(client, data / "end")
+    return {"runs": count, "exit_to_known": spread([with_output(client, data / "end") for _ in range(count)])}
+
+
 def spread(seconds: Sequence[float]) -> dict[str, float]:
     """In milliseconds."""
     ordered = sorted(seconds)
@@ -249,15 +256,20 @@ def measure(kind: str, given: argparse.Namespace, say: Callable[[str], None]) ->
                 found: dict[str, Any] = {"load_before": os.getloadavg()[0]}
                 found["one"] = one_by_one(server, data, given.serial)
                 say(f"{kind}, one at a time: {found['one']}")
-                client = Client(server.url)
-                late = [with_output(client, data / "end") for _ in range(given.serial)]
-                found["output"] = {"runs": given.serial, "exit_to_known": spread(late)}
+                found["output"] = exits(server, data, given.serial)
                 say(f"{kind}, with an output: {found['output']}")
                 found["flight"] = in_flight(server, given.runs, given.flight)
                 say(f"{kind}, {given.flight} in flight: {found['flight']}")
                 found["load_after"] = os.getloadavg()[0]
             finally:
                 server.stop()
+            wrapping = ServerProcess(data, url, flags=("--wrap", "always"))
+            wrapping.start()
+            try:
+                found["wrapped"] = exits(wrapping, data, given.serial)
+                say(f"{kind}, wrapped: {found['wrapped']}")
+            finally:
+                wrapping.stop()
     return found
 
 
@@ -272,6 +284,7 @@ def table(databases: Mapping[str, Any]) -> Iterator[str]:
         ("main ends → its watcher knows", lambda found: ms(found["one"]["executor_to_known"])),
         ("the control plane's overhead", lambda found: ms(found["one"]["overhead"])),
         ("with an output: main exits → the client knows", lambda found: ms(found["output"]["exit_to_known"])),
+        ("the same under `--wrap always`", lambda found: ms(found["wrapped"]["exit_to_known"])),
         ("in flight: CreateRun → main starts", lambda found: ms(found["flight"]["to_start"])),
         ("main ends → the client knows", lambda found: ms(found["flight"]["to_known"])),
         ("runs a second", lambda found: str(found["flight"]["runs_per_second"])),
