@@ -93,6 +93,10 @@ def test_the_references_error_document_is_explained_by_its_own_code(tmp_path: Pa
 def test_an_error_document_beside_published_outputs_is_of_another_attempt(tmp_path: Path) -> None:
     for code in (1, 0):
         copilot(tmp_path, "run", "-o", "out", "--", "sh", "-c", f'echo 1 > "$OUTPUT_DIR/n"; exit {code}')
+    assert not (tmp_path / "out" / "error.pb").exists()
+    # As a sidecar leaves it that may not remove anything, or that was killed between the two.
+    error = idl.ContainerError(code="OutputUploadFailed", message="before")
+    (tmp_path / "out" / "error.pb").write_bytes(idl.ErrorDocument(error=error).SerializeToString())
     facts = explained(tmp_path, "./out")
     assert facts["state"] == "published"
     assert "another attempt" in str(facts["advice"])

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from copilot.upload.watchers import wrapper as watcher
 from copilot.wrapper import control, memory, options, probe
 
 EXEC = [sys.executable, "-m", "copilot", "exec"]
+MOUNT, UMOUNT = shutil.which("mount") or "", shutil.which("umount") or ""
 #: Everything it may load beside the interpreter's own; threads and select only for --tee.
 OURS = ("run", "control", "memory", "options", "secrets", "streams")
 ALLOWED = {"__future__", "copilot", "copilot.__main__", "copilot.wrapper", "signal", "enum", "time"} | {
@@ -48,6 +51,33 @@ def test_the_exit_code_is_passed_on_and_written(tmp_path: Path, script: str, cod
     assert (done.returncode, told["code"], told["signal"], told["stop_signal"]) == (code, code, number, 0)
     assert told["started_at_s"] <= told["ended_at_s"]
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Iterator[Path]:
+    """A control volume of one page and a handful of files."""
+    volume = tmp_path / "control"
+    volume.mkdir()
+    subprocess.run([MOUNT, "-t", "tmpfs", "-o", "size=8k,nr_inodes=8", "tmpfs", str(volume)], check=True)
+    yield volume
+    subprocess.run([UMOUNT, "--lazy", str(volume)], check=True)
+
+
+def test_a_control_volume_without_room_is_told_before_the_command_runs(small: Path, tmp_path: Path) -> None:
+    (small / "filler").write_bytes(bytes(8192))
+    done = run("--control-dir", str(small), "--", "touch", str(tmp_path / "ran"))
+    assert (done.returncode, done.stderr) == (
+        22,
+        f"copilot exec: the control directory {small} cannot be written: No space left on device.\n",
+    )
+    assert [path.name for path in small.iterdir()] == ["filler"]
+    assert not (tmp_path / "ran").exists()
+
+
+def test_the_word_has_its_place_on_a_volume_that_fills_up_meanwhile(small: Path) -> None:
+    done = run("--control-dir", str(small), "--", "/bin/sh", "-c", f"cat /dev/zero > {small}/filler")
+    assert (done.returncode, document(small)["code"]) == (1, 1)
+    assert (small / "exitcode").stat().st_size < 512
 
 
 @pytest.mark.parametrize(("command", "code"), [("/no/such/thing", 127), ("/etc/passwd", 126)])

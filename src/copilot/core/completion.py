@@ -105,6 +105,7 @@ class Row:
         outcome: what it means.
         why: the reason, a clause a person can read.
         trusting: the row counts only if SIGTERM is trusted (``--trust-signal``, the default of ``flyte-copilot``).
+        hint: what to do, where the outcome's own hint is of no use here.
     """
 
     name: str
@@ -112,6 +113,7 @@ class Row:
     outcome: Outcome
     why: str
     trusting: bool = False
+    hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +127,7 @@ class Verdict:
         exit_code: main's exit code, where a witness knew it.
         witnesses: who said anything at all, in order.
         evidence: their facts, ``<witness>.<name>``; never secrets.
+        hint: that row's advice; empty: the error's own.
     """
 
     outcome: Outcome
@@ -133,6 +136,7 @@ class Verdict:
     exit_code: int | None = None
     witnesses: tuple[str, ...] = ()
     evidence: Mapping[str, str] = field(default_factory=dict)
+    hint: str = ""
 
     @property
     def publishes(self) -> bool:
@@ -146,7 +150,7 @@ class Verdict:
         if self.outcome is Outcome.FAILED and self.exit_code is not None:
             said = f"the task ended with exit code {self.exit_code}{_by_signal(self.evidence.get('wrapper.signal', ''))}"
             return errors.TaskFailed(said, op="completion")
-        return _ERRORS[self.outcome](f"outputs are not published: {self.why}", op="completion")
+        return _ERRORS[self.outcome](f"outputs are not published: {self.why}", op="completion", hint=self.hint)
 
 
 def _by_signal(number: str) -> str:
@@ -218,19 +222,22 @@ TABLE: Final[tuple[Row, ...]] = (
         (_wrapper(Saw.STOPPED),),
         Outcome.UNKNOWN,
         "the task ended after it was told to stop: nobody knows whether it was done",
+        hint="Run it again; the pod's events say why it was to go, and with --witnesses pod the sidecar says so itself.",
     ),
     Row("container-failed", (_pod(Saw.EXITED, Exit.NONZERO),), Outcome.FAILED, "the container status says the task failed"),
     Row(
         "wrapper-gone",
         (_wrapper(Saw.GONE),),
         Outcome.UNKNOWN,
-        "the wrapper was killed before it could tell how the task ended",
+        "the wrapper was gone before it could tell how the task ended",
+        hint="Run it again; the pod's events and the log of copilot exec say what ended it.",
     ),
     Row(
         "wrapper-running",
         (_wrapper(Saw.RUNNING),),
         Outcome.UNKNOWN,
         "the task was still running when nobody could wait any longer",
+        hint="Let the task end when it gets SIGTERM, or give its pod a longer grace period.",
     ),
     Row("container-exited-0", (_pod(Saw.EXITED, Exit.ZERO),), Outcome.SUCCEEDED, "the container status says exit code 0"),
     Row(
@@ -276,7 +283,7 @@ def judge(completions: Sequence[Completion], *, trust_signal: bool) -> Verdict:
     if code is None:
         code = next((completion.exit_code for completion in completions if completion.exit_code is not None), None)
     facts = {f"{one.witness}.{name}": fact for one in completions for name, fact in one.evidence.items()}
-    return Verdict(row.outcome, row.name, row.why, code, tuple(one.witness for one in completions), facts)
+    return Verdict(row.outcome, row.name, row.why, code, tuple(one.witness for one in completions), facts, row.hint)
 
 
 def may_change(completions: Sequence[Completion], pending: Collection[Witness]) -> bool:

@@ -11,6 +11,7 @@ import os
 EXITCODE = "exitcode"
 RUNNING = "running"
 FORMAT = "copilot-exitcode/1"
+MOST_BYTES = 512
 
 
 class Ending:
@@ -52,14 +53,17 @@ class Ending:
 def begin(directory: str) -> int:
     """Takes ``running`` and removes what an earlier run left; gives the descriptor that holds the lock.
 
+    The room for ``exitcode`` is taken now: on a volume that is full by then, a task's success would be lost with its word.
+
     Raises:
-        OSError: the control directory cannot be written.
+        OSError: the control directory cannot be written, or has no room.
     """
     os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - pathlib would cost more than the task's own start
     # Locked before it has its name: nobody may see it free while we live.
     temporary = f"{directory}/.{RUNNING}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
     os.lockf(descriptor, os.F_TLOCK, 0)
+    _reserve(directory, temporary)
     if os.access(f"{directory}/{EXITCODE}", os.F_OK):
         os.unlink(f"{directory}/{EXITCODE}")  # noqa: PTH108 - as above
     os.rename(temporary, f"{directory}/{RUNNING}")  # noqa: PTH104 - as above
@@ -72,10 +76,30 @@ def finish(directory: str, ending: Ending) -> None:
     Raises:
         OSError: it cannot be written.
     """
-    temporary = f"{directory}/.{EXITCODE}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    temporary, text = _temporary(directory), ending.text().encode()
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644)
     try:
-        os.write(descriptor, ending.text().encode())
+        os.write(descriptor, text)
+        os.truncate(descriptor, len(text))
     finally:
         os.close(descriptor)
     os.rename(temporary, f"{directory}/{EXITCODE}")  # noqa: PTH104 - as above
+
+
+def _temporary(directory: str) -> str:
+    return f"{directory}/.{EXITCODE}.{os.getpid()}"
+
+
+def _reserve(directory: str, beside: str) -> None:
+    """Room for ``exitcode``; without it nothing is left, ``beside`` neither."""
+    try:
+        descriptor = os.open(_temporary(directory), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+        try:
+            os.write(descriptor, b" " * MOST_BYTES)
+        finally:
+            os.close(descriptor)
+    except OSError:
+        for path in (beside, _temporary(directory)):
+            if os.access(path, os.F_OK):
+                os.unlink(path)  # noqa: PTH108 - as above
+        raise
