@@ -7,6 +7,8 @@ image, on the same directories, with the arguments that stand in the manifest.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 import uuid
 from dataclasses import dataclass
@@ -168,3 +170,14 @@ def test_sigterm_reaches_the_sidecar_which_is_process_one(podman: Podman, copilo
         podman.call("rm", "--force", name)
     literals = idl.LiteralMap.FromString((tmp_path / "store" / "outputs.pb").read_bytes()).literals
     assert literals["m"].scalar.primitive.integer == 5
+
+
+def test_the_image_makes_the_single_file_for_others(podman: Podman, copilot_image: str, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    strict = ["--rm", "--read-only", "--network=none", "--tmpfs=/tmp", f"--volume={tmp_path}:/out"]
+    podman("run", *strict, copilot_image, "install", "--single-file", "/out/copilot", timeout_s=300)
+    made = tmp_path / "copilot"
+    assert made.stat().st_size < 30 * MEBIBYTE
+    environ = {"PATH": os.defpath, "COPILOT_UNPACK_DIR": str(tmp_path)}
+    done = subprocess.run([str(made), "version"], env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
