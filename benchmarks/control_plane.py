@@ -6,8 +6,9 @@ Each database gets a server of its own on the process executor, with its default
 
 - ``one``: ``--serial`` runs, one after the other, each paired with the same pod given straight to the process executor and with
   the same command as a plain subprocess: what is more than these is the control plane's.
-- ``output``: ``--serial`` runs whose output a sidecar publishes to the store (``exit_to_known`` is main's last act → known);
-  ``wrapped``: the same on a server with ``--wrap always``, which hears of main's end from ``copilot exec``.
+- ``output``: ``--serial`` runs of a second whose output a sidecar publishes (``exit_to_known``: main's last act → known);
+  ``at_once``: of a task that ends while its sidecar still loads what it publishes with;
+  ``wrapped``: those of a second on a server with ``--wrap always``, where ``copilot exec`` tells of main's end.
 - ``flight``: ``--runs`` runs, ``--flight`` of them in flight all the time.
 
 Times are milliseconds. ``to_start``: CreateRun sent → main started. ``to_known``: main ended → its client has the end, from a
@@ -55,6 +56,7 @@ PROJECT, DOMAIN = "flytesnacks", "development"
 NAMESPACE = "bench"
 MIB = 1024
 SAMPLES = 4
+TASK_S = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,16 +142,16 @@ def plain() -> float:
     return time.perf_counter() - began
 
 
-def with_output(client: Client, end: Path) -> float:
+def with_output(client: Client, end: Path, task_s: float) -> float:
     """A run whose output a sidecar publishes; main itself notes when it ended."""
-    client.run(["/bin/sh", "-c", f"echo 42 >/var/outputs/m; date +%s.%N >{end}"], NUMBER)
+    client.run(["/bin/sh", "-c", f"sleep {task_s}; echo 42 >/var/outputs/m; date +%s.%N >{end}"], NUMBER)
     return time.time() - float(end.read_text())
 
 
-def exits(server: ServerProcess, data: Path, count: int) -> dict[str, Any]:
-    client = Client(server.url)
-    with_output(client, data / "end")
-    return {"runs": count, "exit_to_known": spread([with_output(client, data / "end") for _ in range(count)])}
+def exits(server: ServerProcess, data: Path, count: int, task_s: float) -> dict[str, Any]:
+    client, end = Client(server.url), data / "end"
+    with_output(client, end, task_s)
+    return {"runs": count, "exit_to_known": spread([with_output(client, end, task_s) for _ in range(count)])}
 
 
 def spread(seconds: Sequence[float]) -> dict[str, float]:
@@ -256,8 +258,9 @@ def measure(kind: str, given: argparse.Namespace, say: Callable[[str], None]) ->
                 found: dict[str, Any] = {"load_before": os.getloadavg()[0]}
                 found["one"] = one_by_one(server, data, given.serial)
                 say(f"{kind}, one at a time: {found['one']}")
-                found["output"] = exits(server, data, given.serial)
-                say(f"{kind}, with an output: {found['output']}")
+                found["output"] = exits(server, data, given.serial, TASK_S)
+                found["at_once"] = exits(server, data, given.serial, 0)
+                say(f"{kind}, with an output: {found['output']}, at once: {found['at_once']}")
                 found["flight"] = in_flight(server, given.runs, given.flight)
                 say(f"{kind}, {given.flight} in flight: {found['flight']}")
                 found["load_after"] = os.getloadavg()[0]
@@ -266,7 +269,7 @@ def measure(kind: str, given: argparse.Namespace, say: Callable[[str], None]) ->
             wrapping = ServerProcess(data, url, flags=("--wrap", "always"))
             wrapping.start()
             try:
-                found["wrapped"] = exits(wrapping, data, given.serial)
+                found["wrapped"] = exits(wrapping, data, given.serial, TASK_S)
                 say(f"{kind}, wrapped: {found['wrapped']}")
             finally:
                 wrapping.stop()
@@ -283,8 +286,9 @@ def table(databases: Mapping[str, Any]) -> Iterator[str]:
         ("the executor by itself: create → main starts", lambda found: ms(found["one"]["executor_to_start"])),
         ("main ends → its watcher knows", lambda found: ms(found["one"]["executor_to_known"])),
         ("the control plane's overhead", lambda found: ms(found["one"]["overhead"])),
-        ("with an output: main exits → the client knows", lambda found: ms(found["output"]["exit_to_known"])),
+        ("with an output, a task of 1 s: main exits → the client knows", lambda found: ms(found["output"]["exit_to_known"])),
         ("the same under `--wrap always`", lambda found: ms(found["wrapped"]["exit_to_known"])),
+        ("a task that ends before its sidecar has started", lambda found: ms(found["at_once"]["exit_to_known"])),
         ("in flight: CreateRun → main starts", lambda found: ms(found["flight"]["to_start"])),
         ("main ends → the client knows", lambda found: ms(found["flight"]["to_known"])),
         ("runs a second", lambda found: str(found["flight"]["runs_per_second"])),
