@@ -99,7 +99,9 @@ def run(session: Session, parsed: Parsed) -> int:
 
 def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, keeping: Keeping | None) -> int:
     declared = output_types(interface)
-    cancel = Token(session.clock, latch=Stop(session.latch), why="we were told to give up at once")
+    cancel = Token(
+        session.clock, latch=Stop(session.latch), why="SIGINT, or a second SIGTERM, told us to give up: nothing is published"
+    )
     if not declared and _declare(parsed) is None:
         session.log.event("outputs.none", reason="the interface declares no outputs")
         if keeping is not None and keeping.asked:
@@ -178,7 +180,8 @@ def _check_armed(session: Session) -> None:
     error = getattr(session.latch, "armed_error", None)
     if error is not None:
         raise ReadOnlyPath(
-            f"the marker {podfiles.ARMED} cannot be written into the control directory",
+            f"the marker {podfiles.ARMED} cannot be written into the control directory {session.configuration.control_dir}: "
+            f"{os.strerror(error.errno or 0)}",
             op="arm",
             subject=str(session.configuration.control_dir or ""),
             hint="Mount a writable volume there, or leave COPILOT_CONTROL_DIR and --control-dir out.",
