@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Final
 
-from copilot.core.errors import CopilotError, ObjectNotFound
+from copilot.core.errors import BadCredentials, BucketNotFound, CopilotError, ObjectNotFound
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Log, Stores
@@ -23,7 +23,7 @@ class FirstLook:
     Args:
         stores: opens the store of ``uri``.
         uri: an object there; that it is not there is expected.
-        log: hears ``store.not_warm`` at debug level.
+        log: hears ``store.not_warm``; as a warning where the end will meet the same: the task may run for hours until then.
     """
 
     def __init__(self, stores: Stores, uri: str, *, log: Log) -> None:
@@ -53,6 +53,7 @@ class FirstLook:
         except ObjectNotFound:
             self._there = False
         except CopilotError as error:
-            self._log.event("store.not_warm", level="debug", reason=error.reason)
+            level = "warning" if isinstance(error, BadCredentials | BucketNotFound) else "debug"
+            self._log.event("store.not_warm", level=level, reason=error.reason, error=error.message)
         finally:
             self._looked.set()
