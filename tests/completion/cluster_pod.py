@@ -134,6 +134,13 @@ class ClusterPod:
         found: dict[str, Any] = json.loads(path.read_text())
         return found
 
+    def until_named(self, expected: set[str]) -> None:
+        """The receipt comes before what a failed task left, and once more after it."""
+        deadline_s = time.monotonic() + PATIENCE_S
+        while self.names() != expected:
+            assert time.monotonic() < deadline_s, (self.names(), expected)
+            time.sleep(0.02)
+
     def names(self) -> set[str]:
         return {path.relative_to(self.store).as_posix() for path in self.store.rglob("*") if path.is_file()}
 

@@ -56,9 +56,7 @@ def test_a_pod_that_was_to_go_has_not_succeeded_although_its_task_obeyed(
     receipt = pod.receipt()
     assert (receipt["verdict"]["row"], receipt["verdict"]["exit_code"]) == (row, 0)
     assert pod.error().startswith(f"{reason}: ")
-    assert pod.names() == {
-        "_receipt.json", "error.pb", "errors.pb", "partial/_receipt.json", "partial/n",
-    }  # fmt: skip
+    pod.until_named({"_receipt.json", "error.pb", "errors.pb", "partial/_receipt.json", "partial/n"})
 
 
 def test_what_was_done_before_the_deletion_is_done(pod: ClusterPod) -> None:
@@ -89,9 +87,7 @@ def test_a_task_that_outlives_its_pods_deadline_has_not_succeeded(
     assert receipt["verdict"]["evidence"]["pod.active_deadline_s"] == "1"
     assert pod.error().startswith("TaskDeadlineExceeded: ")
     assert "activeDeadlineSeconds" in pod.error()
-    assert pod.names() == {
-        "_receipt.json", "error.pb", "errors.pb", "partial/_receipt.json", "partial/n",
-    }  # fmt: skip
+    pod.until_named({"_receipt.json", "error.pb", "errors.pb", "partial/_receipt.json", "partial/n"})
     # Only now, with the sidecar's own end, does the pod say why.
     over = pod.ended()["status"]
     assert (over["phase"], over["reason"]) == ("Failed", "DeadlineExceeded")
