@@ -120,7 +120,8 @@ class Kubelet:
         elif uid in self._runners:
             self._runners[uid].take_deadline(pod["spec"].get("activeDeadlineSeconds"))
         grace = pod["metadata"].get("deletionGracePeriodSeconds")
-        if grace is not None and uid in self._runners and grace < self._graces.get(uid, grace + 1):
+        if grace is not None and uid in self._runners and uid not in self._graces:
+            # A real kubelet goes on with the grace that it began with, whatever a later deletion says.
             self._graces[uid] = grace
             self._runners[uid].delete(grace)
 
@@ -161,7 +162,7 @@ class Kubelet:
             self._wait_for_image(pod, min(missing))
             return
         namespace, uid = pod["metadata"]["namespace"], pod["metadata"]["uid"]
-        needed = _objects_named(pod)
+        needed = sorted(_objects_named(pod), key=_volumes_named(pod).__contains__, reverse=True)
         for kind, name in needed:
             if self._data(namespace, kind, name) is None:
                 # A real kubelet waits for a missing Secret as well, and looks again.
@@ -188,7 +189,10 @@ class Kubelet:
 
     def _wait_for_object(self, pod: Object, kind: str, name: str) -> None:
         waiting = {"waiting": {"reason": "CreateContainerConfigError", "message": f'{kind.lower()} "{name}" not found'}}
-        if "CreateContainerConfigError" not in str(pod["status"]):
+        if (kind, name) in _volumes_named(pod):
+            # A volume that cannot be mounted is told by an event alone: no container has been tried.
+            waiting = {"waiting": {"reason": "PodInitializing" if pod["spec"].get("initContainers") else "ContainerCreating"}}
+        if waiting["waiting"]["reason"] not in str(pod["status"]):
             self._write(pod, {**pod["status"], "phase": "Pending", "containerStatuses": _statuses(pod, waiting)})
 
     def _wait_for_image(self, pod: Object, image: str) -> None:
@@ -272,14 +276,19 @@ def _status_of(pod: Mapping[str, Any], container: str) -> Mapping[str, Any]:
     return next((each for each in every if each["name"] == container), {})
 
 
-def _objects_named(pod: Mapping[str, Any]) -> set[tuple[str, str]]:
-    """The Secrets and ConfigMaps that volumes and variables need before their containers may start."""
-    found = set()
+def _volumes_named(pod: Mapping[str, Any]) -> set[tuple[str, str]]:
+    found = set[tuple[str, str]]()
     for volume in pod["spec"].get("volumes") or ():
         if "secret" in volume and not volume["secret"].get("optional"):
             found.add(("Secret", volume["secret"]["secretName"]))
         if "configMap" in volume and not volume["configMap"].get("optional"):
             found.add(("ConfigMap", volume["configMap"]["name"]))
+    return found
+
+
+def _objects_named(pod: Mapping[str, Any]) -> set[tuple[str, str]]:
+    """The Secrets and ConfigMaps that volumes and variables need before their containers may start."""
+    found = _volumes_named(pod)
     for container in [*(pod["spec"].get("initContainers") or ()), *pod["spec"]["containers"]]:
         sources = [each.get("valueFrom") or {} for each in container.get("env") or ()]
         for source in [*sources, *(container.get("envFrom") or ())]:

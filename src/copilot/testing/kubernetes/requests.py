@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from copilot.testing.kubernetes.errors import ApiError, bad_request, gone
+from copilot.testing.kubernetes.errors import ApiError, bad_request, conflict, gone, invalid
 from copilot.testing.kubernetes.patching import patched
-from copilot.testing.kubernetes.resources import Resource, check_new, completed_pod, resource_at
+from copilot.testing.kubernetes.pod_rules import check_changed_finalizers, check_changed_pod, check_lease
+from copilot.testing.kubernetes.resources import Resource, check_new, completed, resource_at
 from copilot.testing.kubernetes.selectors import selector
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def answer(storage: Storage, call: Call) -> tuple[int, Object]:
             return 200, _shown(storage.get(plural, namespace, name), target.resource)
         case ("POST", False, ""):
             check_new(target.resource, call.body, namespace)
-            manifest = completed_pod(call.body) if plural == "pods" else call.body
+            manifest = completed(target.resource, call.body)
             return 201, _shown(storage.create(plural, namespace, manifest), target.resource)
         case ("POST", True, "eviction"):
             return 201, _evict(storage, call)
@@ -82,9 +83,18 @@ def answer(storage: Storage, call: Call) -> tuple[int, Object]:
         case ("DELETE", True, ""):
             options = call.body if isinstance(call.body, Mapping) else {}
             grace = options.get("gracePeriodSeconds", call.query.get("gracePeriodSeconds"))
-            uid = str((options.get("preconditions") or {}).get("uid") or "")
-            gone_object = storage.delete(plural, namespace, name, grace_s=None if grace is None else int(grace), uid=uid)
-            return 200, _shown(gone_object, target.resource)
+            wanted = options.get("preconditions") or {}
+            now = storage.get(plural, namespace, name)["metadata"]
+            if wanted.get("resourceVersion") not in {None, "", now["resourceVersion"]}:
+                raise conflict(
+                    plural, name, "the ResourceVersion in the precondition does not match the ResourceVersion in record"
+                )
+            uid = str(wanted.get("uid") or "")
+            deleted = storage.delete(plural, namespace, name, grace_s=None if grace is None else int(grace), uid=uid)
+            if plural == "pods" or deleted["metadata"].get("finalizers"):
+                return 200, _shown(deleted, target.resource)
+            details = {"name": name, "kind": plural, "uid": now["uid"]}
+            return 200, {"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details}
     raise ApiError(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
 
 
@@ -93,7 +103,10 @@ def _list(storage: Storage, call: Call) -> Object:
     wanted = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
     found, version = storage.list(resource.plural, call.target.namespace)
     items = [each for each in found if wanted(each)]
-    start, limit = 0, int(query.get("limit") or 0)
+    start, limit = 0, _whole(query, "limit")
+    asked = _whole(query, "resourceVersion")
+    if asked > version:
+        raise ApiError(504, "Timeout", f"Timeout: Too large resource version: {asked}, current: {version}", retry_after_s=1)
     if query.get("continue"):
         try:
             token = json.loads(base64.urlsafe_b64decode(query["continue"]))
@@ -115,6 +128,13 @@ def _list(storage: Storage, call: Call) -> Object:
     return {"kind": f"{resource.kind}List", "apiVersion": resource.api_version, "metadata": metadata, "items": page}
 
 
+def _whole(query: Mapping[str, str], name: str) -> int:
+    try:
+        return int(query.get(name) or 0)
+    except ValueError as cause:
+        raise bad_request(f"{name}: Invalid value: {query[name]!r}: invalid syntax") from cause
+
+
 def _change(storage: Storage, call: Call) -> Object:
     target = call.target
 
@@ -123,16 +143,30 @@ def _change(storage: Storage, call: Call) -> Object:
             if not isinstance(call.body, Mapping):
                 raise bad_request("an object is wanted")
             after = dict(call.body)
+            _check_put(target, after)
         else:
             after = patched(before, call.body, call.content_type)
         if target.subresource == "status":
             kept = {"metadata": {**before["metadata"], "resourceVersion": _version(after)}}
             return {**before, **kept, "status": after.get("status", {})}
+        check_changed_finalizers(target.resource.kind, before["metadata"], after.get("metadata") or {})
         if target.resource.plural == "pods":
+            check_changed_pod(before, after, target.name)
             after = {**after, "status": before.get("status", {})}
+        if target.resource.plural == "leases":
+            check_lease(after)
         return after
 
     return storage.change(target.resource.plural, target.namespace, target.name, changing)
+
+
+def _check_put(target: Target, after: Mapping[str, Any]) -> None:
+    """Raises 400 for another's name, and 422 for a Lease that does not say which version it replaces."""
+    name = str((after.get("metadata") or {}).get("name") or target.name)
+    if name != target.name:
+        raise bad_request(f"the name of the object ({name}) does not match the name on the URL ({target.name})")
+    if target.resource.plural == "leases" and not _version(after):
+        raise invalid("Lease", name, "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update")
 
 
 def _version(after: Mapping[str, Any]) -> str:
@@ -142,6 +176,8 @@ def _version(after: Mapping[str, Any]) -> str:
 def _evict(storage: Storage, call: Call) -> Object:
     """The condition first, then the deletion, as the eviction subresource does."""
     target, reason = call.target, EVICTED
+    if ((call.body or {}).get("metadata") or {}).get("name", target.name) != target.name:
+        raise bad_request("name in URL does not match name in Eviction object")
 
     def marked(pod: Object) -> Object:
         status = dict(pod.get("status") or {})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from copilot.testing.kubernetes.errors import ApiError, bad_request, invalid
+from copilot.testing.kubernetes.pod_rules import check_lease, check_metadata, check_pod, completed_secret
 
 _NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 _LABEL: Final = re.compile(r"([A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?)?")
@@ -99,29 +100,11 @@ def check_new(resource: Resource, manifest: Any, namespace: str) -> None:  # noq
     for key, value in (metadata.get("labels") or {}).items():
         if not isinstance(value, str) or not _LABEL.fullmatch(value):
             raise invalid(resource.kind, name, "metadata.labels", f'Invalid value: "{value}": a valid label must be … ({key})')
+    check_metadata(resource.kind, metadata)
     if resource.plural == "pods":
-        _check_pod(manifest, name)
-
-
-def _check_pod(pod: Mapping[str, Any], name: str) -> None:
-    spec = pod.get("spec") or {}
-    if not spec.get("containers"):
-        raise invalid("Pod", name, "spec.containers", "Required value")
-    seen = set()
-    for part in ("initContainers", "containers"):
-        for place, each in enumerate(spec.get(part) or []):
-            where = f"spec.{part}[{place}]"
-            if not each.get("name"):
-                raise invalid("Pod", name, f"{where}.name", "Required value")
-            if each["name"] in seen:
-                raise invalid("Pod", name, f"{where}.name", f'Duplicate value: "{each["name"]}"')
-            if not each.get("image"):
-                raise invalid("Pod", name, f"{where}.image", "Required value")
-            seen.add(each["name"])
-            volumes = {volume.get("name") for volume in spec.get("volumes") or []}
-            for mount in each.get("volumeMounts") or []:
-                if mount.get("name") not in volumes:
-                    raise invalid("Pod", name, f"{where}.volumeMounts", f'Not found: "{mount.get("name")}"')
+        check_pod(manifest, name)
+    if resource.plural == "leases":
+        check_lease(manifest)
 
 
 def completed_pod(manifest: Mapping[str, Any]) -> dict[str, Any]:
@@ -143,15 +126,38 @@ def completed_pod(manifest: Mapping[str, Any]) -> dict[str, Any]:
         if spec.get(part):
             spec[part] = [
                 {
-                    "resources": {},
                     "terminationMessagePath": "/dev/termination-log",
                     "terminationMessagePolicy": "File",
-                    "imagePullPolicy": "IfNotPresent",
+                    "imagePullPolicy": _pull_policy(str(each["image"])),
                     **each,
+                    "resources": _resources(each.get("resources") or {}),
                 }
                 for each in spec[part]
             ]
     return {**pod, "spec": spec, "status": {"phase": "Pending", "qosClass": "BestEffort"}}
+
+
+def completed(resource: Resource, manifest: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A new object with the server's defaults. Raises 400 or 422."""
+    match resource.plural:
+        case "pods":
+            return completed_pod(manifest)
+        case "secrets":
+            return completed_secret(manifest)
+    return manifest
+
+
+def _pull_policy(image: str) -> str:
+    """What moves is pulled each time: ``latest``, said or not."""
+    tag = image.rpartition("/")[2].partition(":")[2]
+    return "IfNotPresent" if "@" in image or tag not in {"", "latest"} else "Always"
+
+
+def _resources(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Who sets a limit and no request asks for the limit."""
+    if not given.get("limits"):
+        return dict(given)
+    return {**given, "requests": {**given["limits"], **(given.get("requests") or {})}}
 
 
 def resource_at(base: str, plural: str) -> Resource:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from copilot.testing.kubernetes.errors import ApiError
+from copilot.testing.kubernetes.errors import ApiError, invalid
 
 if TYPE_CHECKING:
     import threading
@@ -23,6 +23,17 @@ Event = Mapping[str, Any]
 
 class Dropped(Exception):
     """The connection is to be cut."""
+
+
+def check_watch(query: Mapping[str, str]) -> None:
+    """Raises 422 or 500 for what no watch can be asked for."""
+    if query.get("sendInitialEvents"):
+        # Known from 1.27 on, and refused unless a gate is open that is closed by default in 1.33.
+        why = "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature gate is enabled"
+        raise invalid("ListOptions", "", "sendInitialEvents", why)
+    version = query.get("resourceVersion") or "0"
+    if not version.isdigit():
+        raise ApiError(500, "", f'resourceVersion: Invalid value: "{version}": invalid syntax')
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +62,9 @@ class Watch:
         """
         version = int(self.query.get("resourceVersion") or 0)
         drops = self.faults.drops
-        if not version or self.query.get("sendInitialEvents") == "true":
+        if not version:
             found, version = self.storage.list(self.resource.plural, self.namespace)
             yield from (_event("ADDED", each, self.resource) for each in found if self.wanted(each))
-            if self.query.get("sendInitialEvents") == "true":
-                yield _bookmark(version, self.resource, initial=True)
         try:
             yield from self._live(version, drops)
         except ApiError as error:
@@ -99,7 +108,6 @@ def _event(kind: str, each: Mapping[str, Any], resource: Resource) -> Event:
     return {"type": kind, "object": {**each, "kind": resource.kind, "apiVersion": resource.api_version}}
 
 
-def _bookmark(version: int, resource: Resource, *, initial: bool = False) -> Event:
-    annotations = {"annotations": {"k8s.io/initial-events-end": "true"}} if initial else {}
-    metadata = {"resourceVersion": str(version), "creationTimestamp": None, **annotations}
+def _bookmark(version: int, resource: Resource) -> Event:
+    metadata = {"resourceVersion": str(version), "creationTimestamp": None}
     return {"type": "BOOKMARK", "object": {"kind": resource.kind, "apiVersion": resource.api_version, "metadata": metadata}}

@@ -14,7 +14,7 @@ from copilot.testing.kubernetes.errors import ApiError, bad_request
 from copilot.testing.kubernetes.requests import Call, Target, answer, target_of
 from copilot.testing.kubernetes.resources import discovery
 from copilot.testing.kubernetes.selectors import selector
-from copilot.testing.kubernetes.watching import Dropped, Watch
+from copilot.testing.kubernetes.watching import Dropped, Watch, check_watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,6 +123,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(b"0\r\n\r\n")
 
     def _watch(self, target: Target, query: Mapping[str, str]) -> None:
+        check_watch(query)
         double = self.server.double
         fields = query.get("fieldSelector", "")
         if target.name:
@@ -151,6 +152,10 @@ class Handler(BaseHTTPRequestHandler):
             raise bad_request(f"a container name must be specified for pod {target.name}, choose one of: {every}")
         if container not in every:
             raise bad_request(f"container {container} is not valid for pod {target.name}")
+        if not pod["spec"].get("nodeName"):
+            # There is nobody to ask: the real API server's answer is no answer.
+            self._raw(204, b"", "text/plain")
+            return
         file = double.kubelet.log_file(pod, container, previous=query.get("previous") == "true")
         if file is None:
             raise bad_request(f'container "{container}" in pod "{target.name}" is waiting to start: PodInitializing')
