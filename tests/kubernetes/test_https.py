@@ -62,7 +62,7 @@ def test_a_certificate_of_somebody_else_is_not_trusted(secure: KubernetesDouble,
     other = tmp_path / "other"
     other.mkdir()
     cluster = from_kubeconfig(secure.kubeconfig(tmp_path / "kubeconfig"))
-    with pytest.raises(PodApiUnavailable):
+    with pytest.raises(PodApiUnavailable, match="the certificate of the Kubernetes API is not accepted here"):
         executor(replace(cluster, ca_file=str(Authority(other).ca_file))).get("n", "p")
     assert not secure.faults.calls
 

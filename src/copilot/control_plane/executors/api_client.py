@@ -129,6 +129,13 @@ class ApiClient:
                 preload_content=not stream,
                 redirect=False,
             )
+        except urllib3.exceptions.SSLError as cause:
+            raise PodApiUnavailable(
+                "the certificate of the Kubernetes API is not accepted here",
+                op=method.lower(),
+                subject=self.cluster.url,
+                hint="Is its authority the one that is given here, and this address among its names?",
+            ) from cause
         except (urllib3.exceptions.HTTPError, OSError) as cause:
             raise PodApiUnavailable(
                 "the Kubernetes API does not answer",
