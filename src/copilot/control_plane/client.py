@@ -323,17 +323,20 @@ def _details(details: rd.ActionDetails) -> dict[str, Any]:
         found["error"] = {"code": details.error_info.code, "message": details.error_info.message}
     if details.HasField("abort_info"):
         found["aborted"] = details.abort_info.reason
-    found["history"] = [
-        {
-            "attempt": attempt.attempt,
-            "phase": Phase(attempt.phase).name,
-            "error": attempt.error_info.message,
-            "prefix": attempt.outputs.output_uri.rpartition("/")[0],
-            "events": [f"{event.occurred_at.ToJsonString()} {event.message}" for event in attempt.cluster_events],
-        }
-        for attempt in details.attempts
-    ]
+    found["history"] = [_attempt(attempt) for attempt in details.attempts]
     return found
+
+
+def _attempt(attempt: rd.ActionAttempt) -> dict[str, Any]:
+    told: dict[str, Any] = {"attempt": attempt.attempt, "phase": Phase(attempt.phase).name}
+    if attempt.error_info.message:
+        told["error"] = attempt.error_info.message
+    if prefix := attempt.outputs.output_uri.rpartition("/")[0]:
+        told["prefix"] = prefix
+    # A report's word comes when it comes; what it tells of has a time of its own.
+    events = sorted(attempt.cluster_events, key=lambda event: event.occurred_at.ToNanoseconds())
+    told["events"] = [f"{event.occurred_at.ToJsonString()} {event.message}" for event in events]
+    return told
 
 
 def _ours(error: ConnectError, url: str) -> CopilotError:

@@ -75,6 +75,11 @@ async def attempt_lines(office: Office, record: AttemptRecord) -> AsyncIterator[
             return
     if await office.objects.size(record.attempt.logs_uri) is None:
         where = f"{record.run.name}/{record.action.name} attempt {record.attempt.number}"
+        if record.ended:
+            raise NoSuchResource(
+                f"there is no log of {where}: it ended before its task began",
+                hint=f"See why: copilot describe {record.run.name}.",
+            )
         raise NoSuchResource(f"there is no log of {where} yet", hint="It begins when the task does.")
     async for lines in _batches(_archived(office, record.attempt.logs_uri)):
         yield lines

@@ -125,5 +125,5 @@ class Office:
                 f"there is no secret called {missing}",
                 op="pod",
                 subject=missing,
-                hint=f"Create it: flyte create secret {missing} --project {project} --domain {domain}.",
+                hint=f"Create it: copilot secrets set {missing} --project {project} --domain {domain}.",
             )

@@ -15,8 +15,8 @@ from copilot.control_plane.db.models import Action, Event, Project, Run, RunLabe
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists, TooLarge
 from copilot.control_plane.facts import ActionCreated
 from copilot.control_plane.hub import QUEUE
-from copilot.control_plane.lifecycle.moves import ROOT, told
-from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.moves import told
+from copilot.control_plane.lifecycle.phases import ROOT, Phase
 
 if TYPE_CHECKING:
     from flyteidl2.common.identifier_pb2 import RunIdentifier

@@ -15,6 +15,9 @@ from typing import Any
 PROGRAMS = Path(sys.executable).parent
 _QUIET = {"DO_NOT_TRACK": "1", "FLYTE_DISABLE_TELEMETRY": "1"}
 
+#: How long a server may take to listen, on a machine with other things to do.
+_START_S = 120.0
+
 
 @dataclass
 class ServerProcess:
@@ -46,7 +49,11 @@ class ServerProcess:
         env = {**os.environ, "PYTHONWARNINGS": "error", **self.environ}
         with log.open("w") as stderr:
             self.process = subprocess.Popen([*command, "--port", str(self.port), *self.flags], stderr=stderr, env=env)
-        until(lambda: "listening on" in log.read_text() or self.process_ended(), "the server listens")
+        try:
+            until(lambda: "listening on" in log.read_text() or self.process_ended(), "the server listens", timeout_s=_START_S)
+        except AssertionError:
+            self.kill()
+            raise
         line = next((line for line in log.read_text().splitlines() if "listening on" in line), "")
         assert line, log.read_text()
         self.url = line.split()[-1]

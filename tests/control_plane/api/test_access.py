@@ -240,7 +240,7 @@ def test_a_pod_fetches_what_its_task_declares_and_nobody_else_gets_anything(guar
 def test_a_secret_that_is_not_there_is_said_before_a_pod_is_made(server: FlyteClient) -> None:
     details = server.watch(server.submit(with_secrets("NOT_THERE")))[-1]
     assert "there is no secret called NOT_THERE" in details.error_info.message
-    assert "flyte create secret NOT_THERE" in details.error_info.message
+    assert "copilot secrets set NOT_THERE" in details.error_info.message
 
 
 def test_a_task_gets_the_secret_of_the_nearest_scope(server: FlyteClient) -> None:

@@ -19,7 +19,7 @@ from copilot.control_plane.db.models import Action, Run
 from copilot.control_plane.errors import Conflict, InvalidRequest, NotServed, ResourceExists
 from copilot.control_plane.hub import run_topic
 from copilot.control_plane.lifecycle import moves
-from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.phases import ROOT, Phase
 from copilot.control_plane.signals import signal_condition
 from copilot.control_plane.tasks import find_task
 
@@ -60,7 +60,7 @@ class ActionsService:
             ).one_or_none()
             if known is not None:
                 raise ResourceExists(f"action {run.name}/{known.name} exists already")
-            parent_name = asked.parent_action_name or moves.ROOT
+            parent_name = asked.parent_action_name or ROOT
             parent = runs.require_action(unit.session, run, parent_name, locked=True)
             if Phase(parent.phase).terminal:
                 raise Conflict(f"action {run.name}/{parent.name} has ended and calls nothing any more")

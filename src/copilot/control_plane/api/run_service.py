@@ -19,8 +19,7 @@ from copilot.control_plane.api.run_watches import RunWatches, find_action
 from copilot.control_plane.db.models import Action, Attempt, Run, RunLabel
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, NotServed
 from copilot.control_plane.lifecycle import moves
-from copilot.control_plane.lifecycle.moves import ROOT
-from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.phases import ROOT, Phase
 from copilot.control_plane.signals import literal_of, signal_condition
 from copilot.control_plane.tasks import find_task
 

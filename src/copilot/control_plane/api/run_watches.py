@@ -15,8 +15,7 @@ from copilot.control_plane.api.watching import changes
 from copilot.control_plane.db.models import Action, Attempt, Event, Run
 from copilot.control_plane.errors import NotServed
 from copilot.control_plane.hub import action_topic, project_topic, run_topic
-from copilot.control_plane.lifecycle.moves import ROOT
-from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.phases import ROOT, Phase
 
 if TYPE_CHECKING:
     from connectrpc.request import RequestContext

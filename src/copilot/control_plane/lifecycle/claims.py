@@ -18,8 +18,8 @@ from sqlalchemy import func, or_, select, text, update
 
 from copilot.control_plane import layout
 from copilot.control_plane.db.models import Action, Attempt, Event, Run
-from copilot.control_plane.lifecycle.moves import ROOT, Blame, Ending, finish, told
-from copilot.control_plane.lifecycle.phases import Phase
+from copilot.control_plane.lifecycle.moves import Blame, Ending, finish, told
+from copilot.control_plane.lifecycle.phases import ROOT, Phase
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session

@@ -16,14 +16,13 @@ from sqlalchemy import func, select
 from copilot.control_plane.db.models import Action, Attempt, Event, Run
 from copilot.control_plane.facts import AttemptEnded, AttemptStarted, RunEnded
 from copilot.control_plane.hub import PODS, QUEUE, action_topic, project_topic, run_topic
-from copilot.control_plane.lifecycle.phases import LIVE, Phase, steps
+from copilot.control_plane.lifecycle.phases import LIVE, ROOT, Phase, steps
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from copilot.control_plane.db.database import Unit
 
-ROOT: Final = "a0"
 _LIVE_NUMBERS: Final = tuple(int(phase) for phase in LIVE)
 _MAX_MESSAGE: Final = 16_384
 
