@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from copilot.control_plane.db.models import Action
+from copilot.control_plane.hub import action_topic
 from copilot.control_plane.lifecycle.moves import Blame
 from copilot.control_plane.lifecycle.phases import Phase
 
@@ -351,5 +352,22 @@ def test_a_bug_of_ours_ends_the_attempt_with_that_for_its_reason_and_no_other(ru
             pods.start(pod)
             pods.finish(pod, 0)
             await here.until(sound, Phase.SUCCEEDED)
+
+    run(story())
+
+
+def test_who_looks_at_a_run_reads_what_it_waits_for(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            pods.failing.set()
+            action_id = await here.submit()
+            with here.database.hub.subscribe(action_topic(action_id)) as told:
+                while not [event for event in await here.events(action_id, 1) if event.message.startswith("waiting: ")]:
+                    await told.wait()
+            pods.failing.clear()
+            (pod,) = await here.created(1)
+            pods.start(pod)
+            pods.finish(pod, 0)
+            await here.until(action_id, Phase.SUCCEEDED)
 
     run(story())

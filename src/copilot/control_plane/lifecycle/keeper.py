@@ -7,6 +7,7 @@ that was reached is not reached again, and an end that was written is not writte
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from copilot.control_plane.office import Office
 
 _MOST_RETRY_S = 10.0
+_WORTH_TELLING_S = 1.0
+"""What is tried again after so long is told to those who look at the run; what is over sooner is not."""
 
 
 @dataclass(slots=True)
@@ -76,9 +79,25 @@ class Keeper:
                     self._office.log.event(
                         "attempt.again", level="warning", attempt=self._claimed.attempt_id, error=error.sentence()
                     )
-                    await asyncio.sleep(wait.next())
+                    pause_s = wait.next()
+                    if pause_s >= _WORTH_TELLING_S:
+                        await self._tell_waiting(error)
+                    await asyncio.sleep(pause_s)
                 else:
                     wait = _Wait(self._office.settings.timing.retry_s)
+
+    async def _tell_waiting(self, error: CopilotError) -> None:
+        """Who looks at the run reads what it waits for: the server's log is not theirs."""
+        now = self._office.clock.now_s()
+
+        def waiting(unit: Unit) -> None:
+            record = load_attempt(unit.session, self._claimed.attempt_id)
+            if record is not None and not record.ended:
+                said = f"waiting: {error.sentence()}"
+                moves.note(unit, record.action, record.attempt.number, said, at=now, reason=error.reason, warning=True)
+
+        with contextlib.suppress(CopilotError):  # it may be the database itself
+            await self._office.database.write(waiting)
 
     async def give_up(self, error: BaseException) -> None:
         """Ends an attempt that a bug of ours keeps from going on: its run ends with a reason, and does not wait for ever."""
