@@ -85,7 +85,8 @@ def test_a_command_that_fails_gives_its_exit_code_and_leaves_the_reason_in_place
 ) -> None:
     ended = run(tmp_path, "-o", "out", "--output", "n:int", "--", "sh", "-c", script)
     assert ended.returncode == code
-    assert ended.stderr == f"error: the task ended with exit code {code}. [TaskFailed]\n"
+    signal_name = " (SIGKILL)" if code > 128 else ""
+    assert ended.stderr == f"error: the task ended with exit code {code}{signal_name}. [TaskFailed]\n"
     out = tmp_path / "out"
     assert not (out / "outputs.pb").exists()
     receipt = json.loads((out / "_receipt.json").read_text())

@@ -62,6 +62,7 @@ class Kubelet:
         self._graces: dict[str, int] = {}
         self.missing_images: set[str] = set()
         self.unschedulable = ""
+        self._stopping = False
         self._thread = threading.Thread(target=self._loop.run, name="kubelet", daemon=True)
         storage.listen(self._hear)
 
@@ -73,6 +74,7 @@ class Kubelet:
         """Kills everything it runs and ends."""
 
         def kill() -> None:
+            self._stopping = True
             for runner in self._runners.values():
                 runner.delete(0)
             self._end_when_idle()
@@ -154,7 +156,7 @@ class Kubelet:
         self._loop.call_soon(again)
 
     def _run(self, pod: Object) -> None:
-        if pod["metadata"]["uid"] in self._runners:
+        if self._stopping or pod["metadata"]["uid"] in self._runners:
             return
         images = {each["image"] for each in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]}
         missing = images & self.missing_images
