@@ -98,7 +98,7 @@ def test_after_410_the_differences_are_told(executor: KubernetesExecutor, double
         lambda _: any(over(pod) for _, pod in watcher.of(goes)) and any(running(pod, "main") for _, pod in watcher.of(stays))
     )
     seen = watcher.bookmarks()
-    double.faults.refuse(6, code=503, retry_after_s=None, verb="watch")
+    double.faults.refuse(3, code=503, retry_after_s=None, verb="watch")
     double.faults.drop_watches()
     executor.release("n", goes)
     new = create(executor, "true")

@@ -63,7 +63,7 @@ def check_ends(server: ServerProcess, expected: dict[str, str]) -> None:
 
 
 def test_a_server_killed_while_runs_are_in_flight_loses_nothing(server: ServerProcess) -> None:
-    check_ends(server, submit_through_kills(server, count=12, kills=4, seed=1))
+    check_ends(server, submit_through_kills(server, count=6, kills=2, seed=1))
 
 
 @pytest.mark.slow
