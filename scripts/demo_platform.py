@@ -168,9 +168,10 @@ class Platform:
             command.end()
         try:
             if self.url and process.poll() is None:
-                for run in self._submitted if self.pods() else ():
+                for run in self._submitted:  # its pod may be on its way; an abort of a run that has ended changes nothing
                     with contextlib.suppress(CopilotError):  # one that has not come that far
                         self.client.abort(run, "the demo ends")
+                        self.client.wait(run)
                 deadline = time.monotonic() + CLEAR_WITHIN_S
                 while self.pods() and time.monotonic() < deadline:
                     time.sleep(0.02)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import subprocess
@@ -163,6 +165,31 @@ def test_a_status_that_cannot_be_written_is_written_later_and_costs_nobody_the_t
     assert running(executor.get(SPACE, name), "main"), "nobody could be told"
     in_the_way.rmdir()
     assert phase(until(executor, name, over)) == "Succeeded"
+
+
+def eventually(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.02)
+
+
+def runs(command: str) -> bool:
+    for each in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            if each.read_text() == command:
+                return True
+    return False
+
+
+def test_a_pod_whose_directory_is_removed_ends_with_everything_in_it(root: Path, executor: ProcessExecutor) -> None:
+    command = f"sleep\0003600.{os.getpid()}\0"
+    pod = manifest(SPACE, container("main", f"exec sleep 3600.{os.getpid()}"))
+    executor.create(pod)
+    name = pod["metadata"]["name"]
+    eventually(lambda: runs(command), "the task runs")
+    shutil.rmtree(root / "pods" / SPACE / name)
+    eventually(lambda: not runs(command), "the task ends: nobody can ask of it any more")
 
 
 def test_a_log_without_room_says_so_once_there_is(tmp_path: Path) -> None:

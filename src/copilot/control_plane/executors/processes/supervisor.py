@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 EAGER_S: Final = 0.03
 AGAIN_S: Final = 0.5
+GONE_S: Final = 2.0
 SHUTDOWN: Final = ("TerminationByKubelet", "Pod was terminated in response to imminent node shutdown.")
 
 
@@ -46,6 +47,7 @@ class Supervisor:
         self._listeners, self._loop = Listeners(root / "listeners"), Loop()
         self._unwritten: list[Mapping[str, Any]] = []
         self._grace_s: float | None = None
+        self._gone = False
         self._mailbox = record.open_mailbox()
         self._runner = PodRunner(
             pod, record.directory, self._loop, settings, data=_data(objects), on_status=self._show, on_finished=self._write
@@ -60,6 +62,7 @@ class Supervisor:
         self._loop.add_reader(self._mailbox, self._letter)
         self._loop.call_soon(self._runner.begin)
         self._loop.call_soon(self._look)
+        self._loop.call_soon(self._look_around)
         self._loop.run()
 
     def _show(self, status: Mapping[str, Any]) -> None:
@@ -67,7 +70,7 @@ class Supervisor:
         self._write()
 
     def _write(self) -> None:
-        if self._unwritten:
+        if self._unwritten and not self._gone:
             try:
                 self._record.write_processes(self._runner.pids())
                 self._record.write_status(self._unwritten[0])
@@ -78,6 +81,15 @@ class Supervisor:
             self._listeners.tell(self._pod["metadata"]["namespace"], self._pod["metadata"]["name"])
         if self._runner.machine.finished:
             self._loop.stop()
+
+    def _look_around(self) -> None:
+        """A pod whose directory somebody removed can be asked for by nobody any more: it ends, as one deleted by force."""
+        if self._record.directory.is_dir():
+            self._loop.call_at(time.monotonic() + GONE_S, self._look_around)
+        else:
+            self._gone = True
+            self._runner.delete(0)
+            self._write()
 
     def _letter(self) -> None:
         with contextlib.suppress(BlockingIOError):
