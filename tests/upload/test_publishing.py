@@ -85,9 +85,9 @@ class Recorded:
     def send(self, specs: Iterable[SendSpec], cancel: CancelToken, *, sent: SentFiles | None = None) -> Iterator[Receipt]:
         def watched() -> Iterator[SendSpec]:
             for spec in specs:
-                yield spec
                 if callable(self.before_send):
-                    self.before_send(spec)
+                    self.before_send(spec)  # it was looked at and not sent: what changes now changes while it moves
+                yield spec
 
         for receipt in self._transfer.send(watched(), cancel, sent=sent):
             self.order.append(receipt.uri)
