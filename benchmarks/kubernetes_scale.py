@@ -26,8 +26,8 @@ from copilot.control_plane.executors.cluster import Cluster
 from copilot.control_plane.executors.kubernetes import KubernetesExecutor
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
-from copilot.testing.pod_api_contract import container, ended, manifest, over, sidecar
 from copilot.testing.recording import RecordingLog
+from copilot.testing.small_pods import container, ended, manifest, over, sidecar
 
 CREATED_A_SECOND = 70  # with room to spare: main must run longer than creating all of them takes
 SERVER = """

@@ -12,7 +12,7 @@ import pytest
 import urllib3
 
 from copilot.testing.kubernetes import KubernetesDouble
-from copilot.testing.pod_api_contract import DEAF, OBEYS, container, ended, manifest, over, phase, running, sidecar
+from copilot.testing.small_pods import DEAF, OBEYS, container, ended, manifest, over, phase, running, sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from copilot.testing.pod_api_contract import DEAF, container, ended, manifest, over
+from copilot.testing.small_pods import DEAF, container, ended, manifest, over
 
 if TYPE_CHECKING:
     from copilot.control_plane.executors.kubernetes import KubernetesExecutor

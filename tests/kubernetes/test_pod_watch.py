@@ -14,8 +14,8 @@ from copilot.core.errors import BadConfig, PodApiUnavailable, PodNotFound, PodRe
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes import KubernetesDouble
-from copilot.testing.pod_api_contract import OBEYS, container, ended, manifest, over, running
 from copilot.testing.recording import RecordingLog
+from copilot.testing.small_pods import OBEYS, container, ended, manifest, over, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,11 +12,12 @@ import pytest
 from copilot.control_plane.executors.kubernetes import KubernetesExecutor
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes.real import fitted
-from copilot.testing.pod_api_contract import Pod, PodApiContract
+from copilot.testing.pod_api_contract import PodApiContract
 from copilot.testing.recording import RecordingLog
 
 if TYPE_CHECKING:
     from copilot.testing.kubernetes.real import ClusterRoom
+    from copilot.testing.small_pods import Pod
 
 
 @pytest.fixture(scope="module")

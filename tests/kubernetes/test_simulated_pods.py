@@ -9,8 +9,8 @@ from copilot.control_plane.executors.kubernetes import KubernetesExecutor
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes import KubernetesDouble
-from copilot.testing.pod_api_contract import container, ended, manifest, over, phase, sidecar
 from copilot.testing.recording import RecordingLog
+from copilot.testing.small_pods import container, ended, manifest, over, phase, sidecar
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,8 +21,8 @@ from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes.real import TEST_IMAGE, ClusterUnfit, fitted
 from copilot.testing.kubernetes.store_pod import StorePod, start_store
-from copilot.testing.pod_api_contract import Pod, container, ended, over, phase, running
 from copilot.testing.recording import RecordingLog
+from copilot.testing.small_pods import Pod, container, ended, over, phase, running
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from flyteidl2.core.security_pb2 import Secret
 
 from copilot.core.errors import BadSecretRef
 from copilot.core.flyte_secrets import FlyteSecrets, map_secret, storage_name
-from copilot.core.ports import SecretRef
+from copilot.core.secret_ports import SecretRef
 
 ARN = "arn:aws:secretsmanager:eu-west-1:123456789012:secret"
 

@@ -43,7 +43,7 @@ from copilot.testing.secret_servers.azure import TENANT, AzureKeyVault
 from copilot.testing.secret_servers.http import Answer, in_front_of
 
 if TYPE_CHECKING:
-    from copilot.core.ports import SecretProvider, SecretValue
+    from copilot.core.secret_ports import SecretProvider, SecretValue
     from copilot.testing.secret_servers.google import GoogleSecretManager
     from copilot.testing.servers.s3 import S3Server
 

@@ -22,7 +22,7 @@ from copilot.core.errors import (
     SecretRefused,
     SecretThrottled,
 )
-from copilot.core.ports import SecretProvider, SecretRef
+from copilot.core.secret_ports import SecretProvider, SecretRef
 from copilot.engine.clock import SystemClock
 from copilot.secrets.registry import PROVIDERS, ProviderContext, Providers
 from copilot.secrets.settings import (

@@ -29,7 +29,8 @@ from copilot.testing.clock import FakeClock
 from copilot.testing.recording import RecordingLog
 
 if TYPE_CHECKING:
-    from copilot.core.ports import CancelToken, SecretProvider, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretProvider, SecretRef, SecretValue
 
 
 class ScriptedManager:

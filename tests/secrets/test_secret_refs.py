@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.core.errors import BadSecretRef
-from copilot.core.ports import SecretRef
+from copilot.core.secret_ports import SecretRef
 from copilot.core.secret_refs import describe_ref, format_ref, is_ref, parse_ref
 
 _TEXT = st.text(st.characters(exclude_categories=("Cs", "Cc")), min_size=1, max_size=20)

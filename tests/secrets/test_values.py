@@ -9,7 +9,7 @@ import pickle
 import pytest
 
 from copilot.core.errors import SecretKeyMissing, SecretNotText
-from copilot.core.ports import SecretRef, SecretValue
+from copilot.core.secret_ports import SecretRef, SecretValue
 from copilot.core.secret_refs import parse_ref
 from copilot.secrets.values import Lease, Payload, Secret, text_of
 

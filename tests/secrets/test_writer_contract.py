@@ -23,7 +23,7 @@ from copilot.testing.secret_servers.http import Answer, HttpServer, Request, in_
 from copilot.testing.writer_contract import WriterContract
 
 if TYPE_CHECKING:
-    from copilot.core.ports import SecretProvider, SecretRef, SecretWriter
+    from copilot.core.secret_ports import SecretProvider, SecretRef, SecretWriter
     from copilot.engine.cancel import Token
     from copilot.testing.secret_servers.google import GoogleSecretManager
     from copilot.testing.secret_servers.openbao import OpenBao

@@ -14,12 +14,13 @@ from copilot.control_plane.errors import NoSuchResource, ResourceExists
 from copilot.control_plane.secret_store import KeptSecret, Place
 from copilot.core.errors import BadSecretRef, SecretExists, SecretNotFound
 from copilot.core.flyte_secrets import FlyteSecrets, stored_ref, stored_scope
-from copilot.core.ports import SecretRef
+from copilot.core.secret_ports import SecretRef
 from copilot.engine.cancel import Token
 from copilot.engine.retry import Retrier, RetryPolicy
 
 if TYPE_CHECKING:
-    from copilot.core.ports import CancelToken, Clock, Log, SecretWriter, StoredSecret
+    from copilot.core.ports import CancelToken, Clock, Log
+    from copilot.core.secret_ports import SecretWriter, StoredSecret
 
 T = TypeVar("T")
 

@@ -15,7 +15,7 @@ from typing import Protocol
 from urllib.parse import urlsplit
 
 from copilot.core.errors import BadSecretRef
-from copilot.core.ports import SecretRef
+from copilot.core.secret_ports import SecretRef
 
 ANY, ENV_VAR, FILE = 0, 1, 2  # core.Secret.MountType
 VAULT_FIELD = "value"

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
 from copilot.core.errors import BadSecretRef
-from copilot.core.ports import SecretRef
+from copilot.core.secret_ports import SecretRef
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,13 +10,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from copilot.core.errors import AccessDenied, BadInputs, InternalError, MissingExtra, Truncated, Unsupported
+from copilot.core.errors import InternalError
 from copilot.core.uri import redact
 from copilot.engine.atomic import make_directory, remove_tree
 from copilot.engine.context import Context
 from copilot.engine.crew import Crew
 from copilot.engine.fetch import fetch_jobs
-from copilot.engine.retract import RetractJob
+from copilot.engine.one_object import AbortJob, ReadJob, RetractJob
 from copilot.engine.retry import Retrier
 from copilot.engine.send import WriteJob, send_jobs
 
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     import random
     from collections.abc import Iterable, Iterator
 
-    from copilot.core.ports import CancelToken, Clock, Location, Log, Progress, Stores
+    from copilot.core.ports import CancelToken, Clock, Log, Progress, Stores
     from copilot.core.values import FetchSpec, Receipt, SendSpec
     from copilot.engine.budget import Limits
-    from copilot.engine.crew import Beat, Job
+    from copilot.engine.crew import Job
     from copilot.engine.journal import FetchJournal
     from copilot.engine.sent import SentFiles
 
@@ -100,7 +100,7 @@ class Transfer:
         Raises:
             StoreError, Interrupted: as for ``fetch``. A store that does not let us list its uploads is left alone.
         """
-        jobs: list[Job[int]] = [_AbortJob(self._context, self._stores.locate(uri)) for uri in uris]
+        jobs: list[Job[int]] = [AbortJob(self._context, self._stores.locate(uri)) for uri in uris]
         return sum(self._crew(iter(jobs), cancel).results())
 
     def read(self, uri: str, cancel: CancelToken, *, max_bytes: int | None = None) -> bytes:
@@ -116,7 +116,7 @@ class Transfer:
             StoreError, Interrupted: as for ``fetch``.
         """
         limit = self._limits.max_read_bytes if max_bytes is None else max_bytes
-        return self._one(_ReadJob(self._context, self._stores.locate(uri), limit), cancel)
+        return self._one(ReadJob(self._context, self._stores.locate(uri), limit), cancel)
 
     def write(self, uri: str, data: bytes, cancel: CancelToken, *, if_absent: bool = False) -> Receipt:
         """One object with ``data`` as its content, in one put.
@@ -157,86 +157,4 @@ class Transfer:
             clock=self._context.clock,
             cancel=cancel,
             log=self._context.log,
-        )
-
-
-class _AbortJob:
-    """The unfinished uploads of one object, and of those below it."""
-
-    __slots__ = ("_context", "_location", "heavy", "patience")
-
-    def __init__(self, context: Context, location: Location) -> None:
-        self._context = context
-        self._location = location
-        self.heavy = False
-        self.patience = context.retrier.patience()
-
-    @property
-    def subject(self) -> str:
-        """The object, for messages."""
-        return redact(self._location.uri)
-
-    def run(self, crew: Crew[int], beat: Beat) -> int:
-        """Ends them."""
-        return self._context.retrier.call(
-            lambda: self._attempt(beat), cancel=crew, op="put", subject=self._location.uri, patience=self.patience
-        )
-
-    def _attempt(self, beat: Beat) -> int:
-        store, key = self._location.store, self._location.key.rstrip("/")
-        ended = 0
-        try:
-            for found, upload_id in store.pending_uploads(key.rpartition("/")[0]):
-                beat.touch()
-                if found == key or found.startswith(f"{key}/"):
-                    store.multipart(found, upload_id).abort()
-                    ended += 1
-        except (AccessDenied, Unsupported, MissingExtra) as error:
-            self._context.log.event("resume.unlisted", level="warning", reason=error.reason, error=error.message)
-        return ended
-
-
-class _ReadJob:
-    """An object into memory."""
-
-    __slots__ = ("_context", "_limit", "_location", "heavy", "patience")
-
-    def __init__(self, context: Context, location: Location, limit: int) -> None:
-        self._context = context
-        self._location = location
-        self._limit = limit
-        self.heavy = False
-        self.patience = context.retrier.patience()
-
-    @property
-    def subject(self) -> str:
-        """The object, for messages."""
-        return redact(self._location.uri)
-
-    def run(self, crew: Crew[bytes], beat: Beat) -> bytes:
-        """Reads it."""
-        return self._context.retrier.call(
-            lambda: self._attempt(beat), cancel=crew, op="get", subject=self._location.uri, patience=self.patience
-        )
-
-    def _attempt(self, beat: Beat) -> bytes:
-        beat.touch()
-        held = bytearray()
-        with self._location.store.get(self._location.key) as stream:
-            size_bytes = stream.info.size_bytes
-            if size_bytes is not None and size_bytes > self._limit:
-                raise self._too_large(f"has {size_bytes} bytes")
-            for chunk in stream:
-                beat.touch()
-                held += chunk
-                if len(held) > self._limit:
-                    raise self._too_large("goes on")
-        if size_bytes is not None and len(held) != size_bytes:
-            raise Truncated(f"{self.subject} has {size_bytes} bytes and {len(held)} came", op="get", subject=self.subject)
-        self._context.progress.moved(len(held))
-        return bytes(held)
-
-    def _too_large(self, what: str) -> BadInputs:
-        return BadInputs(
-            f"{self.subject} {what} and {self._limit} is the most that is read into memory", op="get", subject=self.subject
         )

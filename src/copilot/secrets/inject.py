@@ -18,7 +18,8 @@ from copilot.secrets.values import text_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef, SecretValue
     from copilot.secrets.render import Template
     from copilot.secrets.resolver import Resolver
 

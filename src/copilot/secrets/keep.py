@@ -12,7 +12,8 @@ from copilot.secrets.rotate import Rotator
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from copilot.core.ports import CancelToken, Clock, Log, SecretRef
+    from copilot.core.ports import CancelToken, Clock, Log
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.custody import KeepRequest
     from copilot.secrets.inject import Delivery
     from copilot.secrets.resolver import Resolver

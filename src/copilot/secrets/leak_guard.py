@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from copilot.core.ports import CancelToken, Log, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken, Log
+    from copilot.core.secret_ports import SecretRef, SecretValue
 
 _CHUNK_BYTES = 1024 * 1024
 _SETTLED_NS = 2_000_000_000

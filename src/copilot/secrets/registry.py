@@ -14,7 +14,8 @@ from copilot.core.errors import BadSecretRef, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from copilot.core.ports import Clock, SecretProvider
+    from copilot.core.ports import Clock
+    from copilot.core.secret_ports import SecretProvider
     from copilot.secrets.settings import SecretSettings
 
 PROVIDERS: Mapping[str, tuple[str, str]] = {

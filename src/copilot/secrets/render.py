@@ -19,7 +19,8 @@ from copilot.secrets.values import json_value, text_of
 if TYPE_CHECKING:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    from copilot.core.ports import CancelToken, SecretRef
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.files import SecretFile
     from copilot.secrets.resolver import Resolver
 

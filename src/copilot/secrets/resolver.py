@@ -21,7 +21,8 @@ from copilot.secrets.values import Lease, Payload, Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from copilot.core.ports import CancelToken, Clock, Log, SecretProvider, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken, Clock, Log
+    from copilot.core.secret_ports import SecretProvider, SecretRef, SecretValue
     from copilot.secrets.settings import SecretSettings
 
 PATIENCE = RetryPolicy(deadline_s=120.0, max_wait_s=15.0)

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from copilot.core.ports import CancelToken, Clock, Log, SecretRef
+    from copilot.core.ports import CancelToken, Clock, Log
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.inject import Delivery
     from copilot.secrets.notify import Notify
     from copilot.secrets.render import Template

@@ -13,7 +13,7 @@ from copilot.core.secret_refs import describe_ref
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from copilot.core.ports import SecretRef, SecretValue
+    from copilot.core.secret_ports import SecretRef, SecretValue
 
 REDACTED = "<secret>"
 

@@ -114,7 +114,7 @@ class FsspecStore:
         return iter(())
 
     def retract(self, key: str) -> None:
-        """See ``engine.retract``."""
+        """See ``Retracts``."""
         with suppress(ObjectNotFound), self._errors("delete", key):
             self._fs.rm_file(self._path(key))
 

@@ -125,7 +125,7 @@ class LocalStore:
         return iter(())
 
     def retract(self, key: str) -> None:
-        """See ``engine.retract``."""
+        """See ``Retracts``."""
         path = self._path(key, "delete")
         with self._errors("delete", key), suppress(FileNotFoundError, NotADirectoryError):
             os.unlink(path)

@@ -80,7 +80,7 @@ class MemoryStore:
         yield from found
 
     def retract(self, key: str) -> None:
-        """See ``engine.retract``."""
+        """See ``Retracts``."""
         self.remove(key)
 
     def remove(self, key: str) -> None:

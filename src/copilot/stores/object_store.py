@@ -204,7 +204,7 @@ class ObjectStore:
         return ContentFacts() if self._multiparts is None or _dotted(key) else self._multiparts.content_facts(key)
 
     def retract(self, key: str) -> None:
-        """See ``engine.retract``."""
+        """See ``Retracts``."""
         handle, path = self._handle(key, "delete")
         with suppress(ObjectNotFound), self.errors("delete", key):
             self._obstore.delete(handle, path)

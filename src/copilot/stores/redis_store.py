@@ -146,7 +146,7 @@ class RedisStore:
         return iter(())
 
     def retract(self, key: str) -> None:
-        """See ``engine.retract``."""
+        """See ``Retracts``."""
         with self._errors("delete", key):
             self._client.delete(_raw(key))
 

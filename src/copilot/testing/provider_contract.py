@@ -18,7 +18,7 @@ from typing import Protocol
 import pytest
 
 from copilot.core.errors import BadSecretRef, Cancelled, SecretError, SecretKeyMissing, SecretNotFound
-from copilot.core.ports import SecretProvider, SecretRef, SecretValue
+from copilot.core.secret_ports import SecretProvider, SecretRef, SecretValue
 from copilot.engine.cancel import Token
 from copilot.testing.clock import FakeClock
 

@@ -32,8 +32,7 @@ from copilot.core.errors import (
     Throttled,
     Unsupported,
 )
-from copilot.core.ports import Checksum, ObjectInfo, Store
-from copilot.engine.retract import Retracts
+from copilot.core.ports import Checksum, ObjectInfo, Retracts, Store
 from copilot.stores.sources import BytesSource, new_digest
 from copilot.testing.store_read_contract import (
     BIG,

@@ -26,7 +26,7 @@ from copilot.core.errors import (
     SecretThrottled,
 )
 from copilot.core.flyte_secrets import FlyteSecrets, stored_ref, stored_scope
-from copilot.core.ports import SecretProvider, SecretRef, SecretWriter
+from copilot.core.secret_ports import SecretProvider, SecretRef, SecretWriter
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 

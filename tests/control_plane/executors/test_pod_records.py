@@ -15,7 +15,7 @@ from copilot.control_plane.executors.processes.records import Listeners, PodReco
 from copilot.core.errors import PodApiUnavailable
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
-from copilot.testing.pod_api_contract import container, manifest, over
+from copilot.testing.small_pods import container, manifest, over
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,19 +26,7 @@ from copilot.control_plane.executors.processes.volumes import memory_directory
 from copilot.core.errors import PodRefused
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
-from copilot.testing.pod_api_contract import (
-    DEAF,
-    OBEYS,
-    Pod,
-    container,
-    ended,
-    manifest,
-    over,
-    phase,
-    running,
-    sidecar,
-    status_of,
-)
+from copilot.testing.small_pods import DEAF, OBEYS, Pod, container, ended, manifest, over, phase, running, sidecar, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import click
 
-from copilot.cli.people import Invocation, PeopleCommand
-from copilot.cli.platform.tokens import open_database
+from copilot.cli.platform.beside_database import database_command
 from copilot.cli.remote.access import show_rows
-from copilot.core.errors import CopilotError
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
@@ -20,23 +18,11 @@ if TYPE_CHECKING:
 SECRET_KEYS: Final = "COPILOT_SECRET_KEYS"  # noqa: S105 - a variable's name
 
 
-@click.pass_obj
-def _keys(invocation: Invocation, /, **given: Any) -> int:  # noqa: ANN401 - the options, by their names
-    session = invocation.open()
-    try:
-        database = open_database(given, session.configuration.environ)
-        try:
-            vault = _vault(session, given)
-            if given["rotate"]:
-                _rotate(session, database, vault)
-            show_rows(_rows(database, vault), as_json=given["as_json"])
-        finally:
-            database.close()
-    except CopilotError as error:
-        return session.fail(error)
-    finally:
-        session.close()
-    return 0
+def _keys(session: Session, database: Database, given: dict[str, Any]) -> None:
+    vault = _vault(session, given)
+    if given["rotate"]:
+        _rotate(session, database, vault)
+    show_rows(_rows(database, vault), as_json=given["as_json"])
 
 
 def _vault(session: Session, given: dict[str, Any]) -> Vault:
@@ -71,16 +57,13 @@ def _rows(database: Database, vault: Vault) -> list[dict[str, object]]:
     return rows + [{"key": key, "use": "missing", "secrets": count} for key, count in sorted(under.items())]
 
 
-command = PeopleCommand(
+command = database_command(
     "keys",
-    callback=_keys,
-    params=[
-        click.Option(["--data"], metavar="DIR", help="The server's --data."),
-        click.Option(["--database"], metavar="URL", help="The server's --database, or COPILOT_DATABASE."),
+    _keys,
+    [
         click.Option(["--rotate"], is_flag=True, help="Encrypt every secret with another key, and forget the older ones."),
-        click.Option(["--json", "as_json"], is_flag=True, help="Print JSON; so it is where there is no terminal."),
     ],
-    help="List the keys that a server's own secrets are encrypted with, by names that say nothing of them, or rotate them. "
+    text="List the keys that a server's own secrets are encrypted with, by names that say nothing of them, or rotate them. "
     "Works on its database, with or without the server running; begun again after an interruption it goes on where it was. "
     f"Where {SECRET_KEYS} gives the keys, --rotate encrypts everything with its first one.",
     example="copilot keys --data ./copilot-data --rotate",

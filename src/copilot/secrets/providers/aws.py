@@ -25,13 +25,14 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import address, check_options, pick_all, silence
+from copilot.secrets.providers.grouping import WithoutLeases, address, check_options, pick_all, silence
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef, SecretValue
     from copilot.secrets.registry import ProviderContext
 
 _UUID = re.compile(r"^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$")
@@ -58,7 +59,7 @@ _THROTTLED = frozenset(
 _MISTAKEN = frozenset({"InvalidParameterException", "ValidationException", "ValidationError"})
 
 
-class AwsSecrets:
+class AwsSecrets(WithoutLeases):
     """Reads with the standard chain's identity. One session a process, one client a region and role."""
 
     max_batch = 20  # BatchGetSecretValue's own bound
@@ -103,14 +104,6 @@ class AwsSecrets:
                     cancel.check()
                     payloads[where] = self._read(route, where)
         return pick_all(refs, payloads)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """There is no session to end."""

@@ -26,20 +26,19 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import check_options, read_each, silence
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, silence
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from azure.core.credentials import TokenCredential
 
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
     from copilot.secrets.settings import AzureSettings
 
 
-class AzureSecrets:
+class AzureSecrets(LastingSecrets):
     """Reads with workload identity, a managed identity, a client secret, or Azure's default chain. One client a vault."""
 
     max_batch = 1
@@ -56,18 +55,6 @@ class AzureSecrets:
         self._credential: TokenCredential | None = None
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
-
-    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
-        """See ``SecretProvider``."""
-        return read_each(refs, self._read, cancel)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """There is no session to end."""

@@ -7,36 +7,26 @@ from typing import TYPE_CHECKING
 
 from copilot.core.errors import SecretNotFound
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import check_options, no_version, read_each
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, no_version
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 
-class EnvironmentSecrets:
-    """Reads the variables given as ``settings.environ``."""
+class EnvironmentSecrets(LastingSecrets):
+    """Reads the variables given as ``settings.environ``.
+
+    Raises ``SecretNotFound`` for a variable that is not set; an empty one is a value.
+    """
 
     max_batch = 1
 
     def __init__(self, context: ProviderContext) -> None:
         """See the class."""
         self._environ = context.settings.environ
-
-    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
-        """See ``SecretProvider``. Raises ``SecretNotFound`` for a variable that is not set; an empty one is a value."""
-        return read_each(refs, self._read, cancel)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """There is no session to end."""

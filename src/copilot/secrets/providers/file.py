@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 from copilot.core.errors import BadSecretRef, SecretDenied, SecretError, SecretNotFound, SecretTooLarge
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import check_options, no_version, read_each
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, no_version
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 LARGEST_BYTES = 16 * 1024 * 1024
@@ -50,25 +49,13 @@ def read_secret_file(path: Path, subject: str) -> bytes:
     return data
 
 
-class FileSecrets:
+class FileSecrets(LastingSecrets):
     """Reads files of this machine. The bytes are the file's, a newline at the end included."""
 
     max_batch = 1
 
     def __init__(self, context: ProviderContext) -> None:
         """A file needs nothing of ``context``."""
-
-    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
-        """See ``SecretProvider``."""
-        return read_each(refs, self._read, cancel)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """There is no session to end."""

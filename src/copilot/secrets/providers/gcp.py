@@ -23,17 +23,16 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import check_options, read_each, silence
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, silence
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 
-class GcpSecrets:
+class GcpSecrets(LastingSecrets):
     """Reads with application default credentials (Workload Identity in a pod). One client a location."""
 
     max_batch = 1
@@ -46,18 +45,6 @@ class GcpSecrets:
         self._settings = context.settings.gcp
         self._clients: dict[str, Any] = {}
         self._lock = threading.Lock()
-
-    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
-        """See ``SecretProvider``."""
-        return read_each(refs, self._read, cancel)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """There is no session to end."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+from abc import ABC, abstractmethod
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,10 @@ from copilot.core.errors import BadSecretRef
 from copilot.core.secret_refs import describe_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
-    from copilot.core.ports import CancelToken, SecretRef
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef, SecretValue
     from copilot.secrets.values import Payload, Secret
 
 
@@ -37,6 +39,30 @@ def read_each(refs: Iterable[SecretRef], read: Callable[[SecretRef], Payload], c
             cancel.check()
             payloads[where] = read(where)
     return pick_all(refs, payloads)
+
+
+class WithoutLeases:
+    """A provider of values that stay good until somebody changes them: nothing is leased."""
+
+    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
+        """Nothing to renew."""
+        cancel.check()
+        return value
+
+    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
+        """Nothing to revoke."""
+
+
+class LastingSecrets(WithoutLeases, ABC):
+    """As ``WithoutLeases``, and each address is read by itself."""
+
+    @abstractmethod
+    def _read(self, ref: SecretRef) -> Payload:
+        """What lies at one address."""
+
+    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
+        """See ``SecretProvider``."""
+        return read_each(refs, self._read, cancel)
 
 
 def check_options(ref: SecretRef, known: Collection[str]) -> None:

@@ -27,23 +27,25 @@ from copilot.core.errors import (
 )
 from copilot.core.secret_refs import describe_ref
 from copilot.secrets.providers.file import read_secret_file
-from copilot.secrets.providers.grouping import check_options, no_version, read_each, silence
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, no_version, silence
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import urllib3
 
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
     from copilot.secrets.settings import KubernetesSettings
 
 _NAME = re.compile(r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
 
 
-class KubernetesSecrets:
-    """Reads secrets of the cluster the pod runs in."""
+class KubernetesSecrets(LastingSecrets):
+    """Reads secrets of the cluster the pod runs in.
+
+    The option ``mount=DIRECTORY`` reads that mounted volume instead of the API.
+    """
 
     max_batch = 1
 
@@ -52,18 +54,6 @@ class KubernetesSecrets:
         self._settings: KubernetesSettings = context.settings.kubernetes
         self._known = context.known
         self._pool: urllib3.PoolManager | None = None
-
-    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
-        """See ``SecretProvider``. The option ``mount=DIRECTORY`` reads that mounted volume instead of the API."""
-        return read_each(refs, self._read, cancel)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """There is no session to end."""

@@ -27,21 +27,20 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import check_options, no_version, read_each, silence
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, no_version, silence
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     import urllib3
 
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 _MOST_NAME = 253
 
 
-class ServerSecrets:
+class ServerSecrets(LastingSecrets):
     """Reads over HTTP from the server that made this pod."""
 
     max_batch = 1
@@ -54,18 +53,6 @@ class ServerSecrets:
             context.known(self._settings.token.encode())
         self._pool: urllib3.PoolManager | None = None
         self._lock = threading.Lock()
-
-    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
-        """See ``SecretProvider``."""
-        return read_each(refs, self._read, cancel)
-
-    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
-        """Nothing to renew."""
-        cancel.check()
-        return value
-
-    def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
-        """Nothing to revoke."""
 
     def close(self, cancel: CancelToken) -> None:
         """Closes the connections."""

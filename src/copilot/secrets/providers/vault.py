@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
     import hvac
 
-    from copilot.core.ports import CancelToken, SecretRef, SecretValue
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef, SecretValue
     from copilot.secrets.registry import ProviderContext
 
 _ENGINES = ("kv1", "kv2", "api", "api-kv2")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from copilot.core.ports import StoredSecret
+from copilot.core.secret_ports import StoredSecret
 from copilot.secrets.providers.aws import AwsSecrets, classified
 from copilot.secrets.writers.refusals import exists, not_there, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from copilot.core.ports import CancelToken, SecretRef
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 

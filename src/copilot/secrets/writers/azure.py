@@ -13,7 +13,7 @@ import json
 from typing import TYPE_CHECKING
 
 from copilot.core.errors import SecretNotText
-from copilot.core.ports import StoredSecret
+from copilot.core.secret_ports import StoredSecret
 from copilot.core.secret_refs import describe_ref
 from copilot.secrets.providers.azure import AzureSecrets, classified
 from copilot.secrets.writers.refusals import exists, not_there, told
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from azure.keyvault.secrets import SecretClient, SecretProperties
 
-    from copilot.core.ports import CancelToken, SecretRef
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 _ROLE = "the role Key Vault Secrets Officer"

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import google_crc32c
 
 from copilot.core.errors import CopilotError
-from copilot.core.ports import StoredSecret
+from copilot.core.secret_ports import StoredSecret
 from copilot.secrets.providers.gcp import GcpSecrets, classified
 from copilot.secrets.writers.refusals import exists, not_there, told
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from copilot.core.ports import CancelToken, SecretRef
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 

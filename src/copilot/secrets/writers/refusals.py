@@ -11,7 +11,7 @@ from copilot.core.secret_refs import describe_ref
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from copilot.core.ports import SecretRef
+    from copilot.core.secret_ports import SecretRef
 
 
 @contextmanager

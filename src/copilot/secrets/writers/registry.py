@@ -10,7 +10,7 @@ from copilot.core.errors import BadFlag, MissingExtra
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from copilot.core.ports import SecretWriter
+    from copilot.core.secret_ports import SecretWriter
     from copilot.secrets.registry import ProviderContext
 
 WRITERS: Mapping[str, tuple[str, str]] = {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from copilot.core.errors import BadSecretRef, SecretNotFound, SecretNotText, SecretRefused
-from copilot.core.ports import StoredSecret
+from copilot.core.secret_ports import StoredSecret
 from copilot.core.secret_refs import describe_ref
 from copilot.secrets.providers.vault import VaultSecrets
 from copilot.secrets.writers.refusals import exists, not_there, told
@@ -15,7 +15,8 @@ from copilot.secrets.writers.refusals import exists, not_there, told
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from copilot.core.ports import CancelToken, SecretRef
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.registry import ProviderContext
 
 _DATA, _METADATA = "data", "metadata"
