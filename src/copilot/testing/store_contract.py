@@ -205,7 +205,8 @@ class StoreContract(ReadContract):
             store.put(f"{place}a", BrokenSource(size, size // 2))
         assert raw.peek(f"{place}a") is None
         assert list(store.list(place)) == []
-        assert list(store.pending_uploads(place)) == []
+        if not self.never_ends_uploads:  # there a part that had arrived stays, now and then one has
+            assert list(store.pending_uploads(place)) == []
 
     @pytest.mark.parametrize("size", [1000, BIG])
     def test_a_source_that_fails_midway_keeps_what_was_there(self, store: Store, raw: Raw, place: str, size: int) -> None:
