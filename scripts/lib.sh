@@ -6,7 +6,8 @@ cd "$root"
 venv=${COPILOT_VENV:-$root/.venv}
 cache=$root/.cache
 mkdir -p "$cache"
-export PYTHONDONTWRITEBYTECODE=${PYTHONDONTWRITEBYTECODE:-}
+# copilot starts dozens of times here: it is compiled once, whatever the shell's own habit.
+export PYTHONDONTWRITEBYTECODE=
 export DO_NOT_TRACK=1 FLYTE_DISABLE_TELEMETRY=1
 
 say() { if [ -t 2 ]; then printf '\033[2m·\033[0m %s\n' "$*" >&2; else printf '· %s\n' "$*" >&2; fi; }
