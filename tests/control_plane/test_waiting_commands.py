@@ -41,8 +41,9 @@ def test_ctrl_c_ends_a_command_that_waits_and_leaves_the_run_alone(server: Serve
                 assert waiting.stdout is not None
                 assert waiting.stdout.readline() == "1\n"
             else:
+                assert first_line(waiting).startswith("counts: ")
                 with pytest.raises(subprocess.TimeoutExpired):
-                    waiting.wait(2)
+                    waiting.wait(1)
             waiting.send_signal(signal.SIGINT)
             _out, told = waiting.communicate(timeout=10)
             assert waiting.returncode == 130, told
@@ -58,6 +59,7 @@ def test_a_log_goes_on_where_it_was_when_the_server_was_killed_and_came_back(ser
     with server.popen("logs", "-f", run) as following, server.popen("wait", run) as waiting:
         assert following.stdout is not None
         half = [following.stdout.readline() for _ in range(LINES // 2)]
+        assert first_line(waiting).startswith("counts: ")  # a server that has not answered yet is not waited for
         server.kill()
         until(lambda: "asking again" in first_line(following), "it is said that the server is away")
         server.start()

@@ -111,9 +111,19 @@ class ControlPlaneClient:
         details = self._call(self._runs.get_run_details, request).details.action
         return _details(details)
 
-    def wait(self, name: str) -> dict[str, Any]:
-        """A run's end, once it is there, through broken connections."""
-        return _details(self._until(name, lambda details: Phase(details.status.phase).terminal))
+    def wait(self, name: str, seen: Callable[[str], None] = lambda _phase: None) -> dict[str, Any]:
+        """A run's end, once it is there, through broken connections; ``seen`` is told each phase that it is found in."""
+        last = ""
+
+        def ended(details: rd.ActionDetails) -> bool:
+            nonlocal last
+            phase = Phase(details.status.phase)
+            if phase.name != last:
+                last = phase.name
+                seen(last)
+            return phase.terminal
+
+        return _details(self._until(name, ended))
 
     def wait_times(self, name: str) -> dict[str, float]:
         """When the last attempt's main started, and when the run ended, in seconds since the epoch."""

@@ -5,6 +5,7 @@ The task's secrets are masked: here in a live log, when it is archived in the on
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Final
@@ -62,17 +63,18 @@ def line_of(raw: bytes) -> LogLine:
 
 async def attempt_lines(office: Office, record: AttemptRecord) -> AsyncIterator[list[LogLine]]:
     """The attempt's lines, some at a time, until its end. Raises ``NoSuchResource`` when there are none to be had (yet)."""
+    given = 0
     if not record.attempt.logs_archived:
         pod = await office.executor.get(record.attempt.pod_name)
         state = ((main_status(pod) or {}).get("state") or {}) if pod is not None else {}
         if pod is not None and ("running" in state or "terminated" in state):
-            try:
+            # A pod goes once its log is in the store: what it could not say any more is read there.
+            with contextlib.suppress(PodNotFound):
                 live = office.executor.follow(record.attempt.pod_name, main_name(pod))
                 async for lines in _batches(_masked(live, await office.known_secrets(record))):
+                    given += len(lines)
                     yield lines
-            except PodNotFound as cause:
-                raise NoSuchResource("the pod went while its log was read") from cause
-            return
+                return
     if await office.objects.size(record.attempt.logs_uri) is None:
         where = f"{record.run.name}/{record.action.name} attempt {record.attempt.number}"
         if record.ended:
@@ -82,7 +84,10 @@ async def attempt_lines(office: Office, record: AttemptRecord) -> AsyncIterator[
             )
         raise NoSuchResource(f"there is no log of {where} yet", hint="It begins when the task does.")
     async for lines in _batches(_archived(office, record.attempt.logs_uri)):
-        yield lines
+        fresh = lines[given:]
+        given -= len(lines) - len(fresh)
+        if fresh:
+            yield fresh
 
 
 async def _masked(chunks: AsyncIterator[bytes], known: Sequence[bytes]) -> AsyncIterator[bytes]:

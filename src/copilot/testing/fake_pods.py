@@ -39,6 +39,7 @@ class FakePods:
         self._changed = threading.Condition(self._lock)
         self._pods: dict[str, Pod] = {}
         self._logs: dict[str, bytes] = {}
+        self._cut: set[str] = set()
         self._watchers: list[queue.SimpleQueue[tuple[str, Pod]]] = []
         self._version = 0
 
@@ -84,6 +85,11 @@ class FakePods:
         with self._changed:
             self._logs[name] = self._logs.get(name, b"") + data
             self._changed.notify_all()
+
+    def cut_log(self, name: str) -> None:
+        """Who follows the log hears nothing more, until the pod is gone and that is all there is to say."""
+        with self._changed:
+            self._cut.add(name)
 
     def finish(self, name: str, exit_code: int = 0, *, reason: str = "", **status: object) -> None:
         """Main and its pod end."""
@@ -170,6 +176,9 @@ class FakePods:
         sent = 0
         while True:
             with self._changed:
+                if follow and name in self._cut:
+                    self._changed.wait_for(lambda: name not in self._pods)
+                    raise PodNotFound(f"there is no pod named {name}", op="logs", subject=f"{namespace}/{name}")
                 data = self._logs.get(name, b"")[sent:]
                 over = name not in self._pods or self._pods[name]["status"]["phase"] in {"Succeeded", "Failed"}
                 if not data and follow and not over:

@@ -179,6 +179,20 @@ def test_logs_are_followed_live_and_outlive_their_pod(server: FlyteClient) -> No
     assert tail(server, run) == ["one\n", "two\n", "three\n"]
 
 
+def test_a_log_whose_pod_goes_while_it_is_followed_goes_on_in_the_store(server: FlyteClient) -> None:
+    run = server.submit()
+    (pod,) = server.pods.wait_created(1)
+    server.pods.start(pod)
+    server.pods.write_log(pod, b"one\ntwo\n")
+    stream = iter(server.data.tail_logs(pb.TailLogsRequest(action_id=ActionIdentifier(run=run, name="a0"), attempt=1)))
+    lines = [line.message for logs in next(stream).logs for line in logs.lines]
+    server.pods.cut_log(pod)
+    server.pods.write_log(pod, b"three\n")
+    server.pods.finish(pod, 0)
+    lines += [line.message for message in stream for logs in message.logs for line in logs.lines]
+    assert lines == ["one\n", "two\n", "three\n"]
+
+
 def test_logs_of_nothing_are_not_found(server: FlyteClient) -> None:
     run = server.submit()
     server.pods.wait_created(1)

@@ -23,7 +23,7 @@ from copilot.control_plane.executors.processes.memory_cgroup import memory_limit
 from copilot.control_plane.executors.processes.records import write_whole
 from copilot.control_plane.executors.processes.sandbox import FULL
 from copilot.control_plane.executors.processes.volumes import memory_directory
-from copilot.core.errors import PodRefused
+from copilot.core.errors import PodNotFound, PodRefused
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.small_pods import DEAF, OBEYS, Pod, container, ended, manifest, over, phase, running, sidecar, status_of
@@ -66,6 +66,13 @@ def run(executor: ProcessExecutor, *containers: Json, inits: Json = (), **spec: 
 def log(executor: ProcessExecutor, pod: Pod, of: str = "main") -> str:
     token = Token(SystemClock(), timeout_s=PATIENCE_S)
     return b"".join(executor.logs(SPACE, pod["metadata"]["name"], of, follow=False, cancel=token)).decode()
+
+
+def gone(executor: ProcessExecutor, name: str) -> None:
+    executor.delete(SPACE, name, grace_s=0)
+    executor.release(SPACE, name)
+    with pytest.raises(PodNotFound):
+        executor.get(SPACE, name)
 
 
 def supervisor(root: Path, name: str) -> int:
@@ -195,6 +202,44 @@ def test_a_log_without_room_says_so_once_there_is(tmp_path: Path) -> None:
     log.close()
     text = b"".join(read_log(tmp_path / "log", timestamps=False, more=lambda: False)).decode()
     assert [line.split(" ")[0] for line in text.splitlines()] == ["first", "copilot:", "last"]
+
+
+def test_a_log_is_read_whole_though_it_is_removed_meanwhile(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    log = LogWriter(path)
+    log.feed("stdout", b"first\n")
+
+    def more() -> bool:
+        if not path.exists():
+            return False
+        log.feed("stdout", b"last")
+        log.close()
+        path.unlink()
+        return True
+
+    assert b"".join(read_log(path, timestamps=False, more=more)) == b"first\nlast"
+
+
+def test_a_followed_log_is_whole_though_its_pod_is_gone_before_it_is_read(root: Path, executor: ProcessExecutor) -> None:
+    pod = manifest(SPACE, container("main", "echo first; while ! test -e /shared/go; do sleep 0.05; done; echo last"))
+    name = pod["metadata"]["name"]
+    executor.create(pod)
+    until(executor, name, lambda pod: running(pod, "main"))
+    followed = executor.logs(SPACE, name, "main", follow=True, cancel=Token(SystemClock(), timeout_s=PATIENCE_S))
+    assert next(followed) == b"first\n"
+    (root / "pods" / SPACE / name / "volumes" / "shared" / "go").touch()
+    until(executor, name, over)
+    gone(executor, name)
+    assert b"".join(followed) == b"last\n"
+
+
+def test_a_log_whose_pod_is_gone_before_it_is_looked_at_is_no_empty_log(executor: ProcessExecutor) -> None:
+    pod = run(executor, container("main", "echo said"))
+    name = pod["metadata"]["name"]
+    followed = executor.logs(SPACE, name, "main", follow=True, cancel=Token(SystemClock(), timeout_s=PATIENCE_S))
+    gone(executor, name)
+    with pytest.raises(PodNotFound):
+        next(followed)
 
 
 def test_a_machine_that_goes_down_ends_its_pods_in_order(root: Path, executor: ProcessExecutor) -> None:

@@ -29,7 +29,7 @@ def exit_code(run: Mapping[str, Any]) -> int:
 
 
 def _wait(_session: Session, client: ControlPlaneClient, given: dict[str, Any]) -> int:
-    run = client.wait(given["run"])
+    run = client.wait(given["run"], lambda phase: click.echo(f"{given['run']}: {phase}", err=True))
     show_facts(run, as_json=given["as_json"])
     return exit_code(run)
 
@@ -38,6 +38,7 @@ command = remote_command(
     "wait",
     _wait,
     [click.Argument(["run"])],
-    text="Wait for RUN's end. The exit code is 0 if it succeeded, 23 if it failed, 26 timed out, 130 if it was aborted.",
+    text="Wait for RUN's end, and tell its phases on standard error meanwhile. "
+    "The exit code is 0 if it succeeded, 23 if it failed, 26 timed out, 130 if it was aborted.",
     example="copilot wait rg8chmbtl6rzft8pd8b4",
 )

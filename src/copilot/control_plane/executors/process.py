@@ -181,7 +181,13 @@ class ProcessExecutor(PodApi):
             over = "terminated" in now.get("state", {}) or now.get("restartCount", 0) != attempt
             return not over and not self._over(namespace, name) and not cancel.wait(_FOLLOW_S)
 
-        return read_log(file, timestamps=timestamps, more=more)
+        def text() -> Iterator[bytes]:
+            try:
+                yield from read_log(file, timestamps=timestamps, more=more)
+            except FileNotFoundError:
+                self.get(namespace, name)  # a pod that went took its log along; one that is there has said nothing yet
+
+        return text()
 
     def delete(self, namespace: str, name: str, *, grace_s: float) -> None:
         """See the port."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import IO, TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -74,37 +74,61 @@ class LogWriter:
 def read_log(path: Path, *, timestamps: bool, more: Callable[[], bool]) -> Iterator[bytes]:
     """The log's text, in pieces of whole lines as they are written, as the API gives it.
 
+    The file stays open once it is there: what was written to it is read whole, even if it is removed meanwhile.
+
     Args:
         path: the file; it may not be there yet.
         timestamps: each line begins with its time and a blank.
         more: asked at the end of what there is: False ends the log (it has waited a little, or the container is over).
+
+    Raises:
+        FileNotFoundError: it was not there to the end.
     """
-    position, rest, fresh = 0, b"", True
-    while True:
-        ended = not more()
-        data = b""
-        if path.exists():
-            with path.open("rb") as file:
-                file.seek(position)
-                while block := file.read(_BLOCK_BYTES):
-                    position += len(block)
-                    *lines, rest = (rest + block).split(b"\n")
-                    for line in lines:
-                        text, whole = line[_HEADER:], line[_HEADER - 2 : _HEADER - 1] == b"F"
-                        data += (
-                            (line[: _HEADER - len("stdout F ")] if timestamps and fresh else b"")
-                            + text
-                            + (b"\n" if whole else b"")
-                        )
-                        fresh = whole
-                    if data:
-                        yield data
-                        data = b""
-        if ended:
-            return
+    with contextlib.ExitStack() as opened:
+        file: IO[bytes] | None = None
+        pieces = _Pieces(timestamps=timestamps)
+        ended = False
+        while not ended:
+            # Opened before the question and read after the answer: nothing falls between a task's last word and its end.
+            file = file or _open_if_there(path, opened)
+            ended = not more()
+            file = file or _open_if_there(path, opened)
+            while file is not None and (block := file.read(_BLOCK_BYTES)):
+                if text := pieces.feed(block):
+                    yield text
+        if file is None:
+            raise FileNotFoundError(path)
+
+
+def _open_if_there(path: Path, opened: contextlib.ExitStack) -> IO[bytes] | None:
+    with contextlib.suppress(FileNotFoundError):
+        return opened.enter_context(path.open("rb"))
+    return None
+
+
+class _Pieces:
+    """Blocks of a log file → the text of its whole entries."""
+
+    def __init__(self, *, timestamps: bool) -> None:
+        self._timestamps = timestamps
+        self._rest, self._fresh = b"", True
+
+    def feed(self, block: bytes) -> bytes:
+        *lines, self._rest = (self._rest + block).split(b"\n")
+        text = b""
+        for line in lines:
+            whole = line[_HEADER - 2 : _HEADER - 1] == b"F"
+            if self._timestamps and self._fresh:
+                text += line[: _HEADER - len("stdout F ")]
+            text += line[_HEADER:] + (b"\n" if whole else b"")
+            self._fresh = whole
+        return text
 
 
 def log_tail(path: Path) -> str:
     """The last 2048 bytes or 80 lines, whichever is less: what ``FallbackToLogsOnError`` shows."""
-    text = b"".join(read_log(path, timestamps=False, more=lambda: False))[-TAIL_BYTES:].decode(errors="replace")
+    read = b""
+    with contextlib.suppress(FileNotFoundError):
+        read = b"".join(read_log(path, timestamps=False, more=lambda: False))
+    text = read[-TAIL_BYTES:].decode(errors="replace")
     return "\n".join(text.splitlines()[-TAIL_LINES:])
