@@ -11,6 +11,7 @@ from copilot.core.gotext import parse_float
 
 _BEST_WIDTH: Final = 80
 _SIMPLE_KEY_BYTES: Final = 128
+_BYTE_ORDER_MARK: Final = "\ufeff"
 _BREAKS: Final = "\r\n\x85\u2028\u2029"
 _BLANKS: Final = f" \t{_BREAKS}"
 _FIRST_FORBIDDEN: Final = frozenset("#,[]{}&*!|>'\"%@`")
@@ -55,6 +56,7 @@ _INTEGERS = (
     (re.compile(r"[-+]?0[xX]([0-9a-fA-F]+)"), 16),
     (re.compile(r"[-+]?0[oO]?([0-7]+)"), 8),
     (re.compile(r"[-+]?0[bB]([01]+)"), 2),
+    (re.compile(r"0b[-+]([01]+)"), 2),
     (re.compile(r"[-+]?([1-9][0-9]*|0)"), 10),
 )
 _TIME = re.compile(
@@ -107,15 +109,19 @@ def _reads_as_a_string(text: str) -> bool:
         return False
     first = text[0]
     if first == ".":
-        try:
-            parse_float(text)
-        except ValueError:
-            return True
-        return False
+        return not _is_float(text)
     if first not in "+-0123456789":
         return True
     digits = text.replace("_", "")
-    return not (_is_time(text) or _is_integer(digits) or _FLOAT.fullmatch(digits))
+    return not (_is_time(text) or _is_integer(digits) or (_FLOAT.fullmatch(digits) and _is_float(digits)))
+
+
+def _is_float(text: str) -> bool:
+    try:
+        parse_float(text)
+    except ValueError:  # also one that is too large
+        return False
+    return True
 
 
 def _is_integer(text: str) -> bool:
@@ -198,6 +204,9 @@ def _folded_with_breaks(text: str, column: int, indent: int, *, fold: bool, quot
 
 
 def _double_quoted(text: str, column: int, indent: int, *, fold: bool) -> Placed:
+    if text.startswith(_BYTE_ORDER_MARK):  # yaml.v2 takes every character after one for another
+        escaped = "".join(_escape_of(char) for char in text)
+        return Placed(f'"{escaped}"', column + len(escaped) + 2)
     out = ['"']
     column += 1
     last = len(text) - 1
@@ -217,7 +226,10 @@ def _double_quoted(text: str, column: int, indent: int, *, fold: bool) -> Placed
 
 
 def _escape(match: re.Match[str]) -> str:
-    char = match[0]
+    return _escape_of(match[0])
+
+
+def _escape_of(char: str) -> str:
     if char in _ESCAPES:
         return f"\\{_ESCAPES[char]}"
     code = ord(char)
