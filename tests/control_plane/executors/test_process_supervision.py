@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,8 @@ def test_every_server_on_one_directory_hears_of_changes(root: Path) -> None:
 
 
 def test_a_pod_whose_supervisor_is_killed_is_lost_with_its_containers(root: Path, executor: ProcessExecutor) -> None:
-    pod = manifest(SPACE, container("main", "echo $HOSTNAME; exec sleep 1234.5"))
+    mark = f"1234.{uuid.uuid4().int % 10**12}"  # of no other test run on this machine
+    pod = manifest(SPACE, container("main", f"echo $HOSTNAME; exec sleep {mark}"))
     name = pod["metadata"]["name"]
     executor.create(pod)
     until(executor, name, lambda pod: running(pod, "main"))
@@ -125,7 +127,7 @@ def test_a_pod_whose_supervisor_is_killed_is_lost_with_its_containers(root: Path
     assert (phase(lost), lost["status"]["reason"], ended(lost, "main")["exitCode"]) == ("Failed", "NodeLost", 137)
     assert lost["status"]["conditions"][0]["type"] == "DisruptionTarget"
     deadline = time.monotonic() + PATIENCE_S
-    while any(b"1234.5" in each for each in command_lines()):
+    while any(mark.encode() in each for each in command_lines()):
         assert time.monotonic() < deadline, "a container outlived its supervisor"
 
 
