@@ -17,7 +17,7 @@ FORBIDDEN = {
     "subprocess", "tenacity", "uvicorn", "yaml",
 }  # fmt: skip
 SEARCHED_IN_VAIN = {"nt", "_winapi", "org", "org.python", "org.python.core"}  # the standard library asks, Linux has none
-OF_THE_ENVIRONMENT = {"_distutils_hack", "sitecustomize"}
+OF_THE_ENVIRONMENT = {"_distutils_hack", "sitecustomize", "apport_python_hook"}  # Debian's Python looks for the last
 
 
 def environ(home: Path) -> dict[str, str]:

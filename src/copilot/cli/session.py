@@ -15,7 +15,6 @@ from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog
 from copilot.telemetry.progress import Count, Everybody, FileProgress, LogProgress
 from copilot.telemetry.redact import Redactor
-from copilot.telemetry.report import Reporter
 
 if TYPE_CHECKING:
     from copilot.cli.outcome import Outcome
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import Log, Progress, Stores
     from copilot.engine.transfer import Transfer
     from copilot.telemetry.bar import BarProgress
+    from copilot.telemetry.report import Reporter
 
 #: Seconds that writing the error document may take after the work itself has failed.
 ERROR_DOCUMENT_S = 20.0
@@ -135,9 +135,15 @@ class Session:
         """A bar on a terminal, log lines elsewhere, and the ``progress`` file where there is a control directory."""
         return Everybody(self._listeners)
 
+    def report(self, step: str, message: str = "") -> None:
+        """Tells the control plane of a step, where it asked for that: one word, and more of it in words."""
+        if self.configuration.report_url:
+            self._reporter.say(step, message)
+
     @cached_property
-    def reporter(self) -> Reporter:
-        """Tells the control plane of our steps, where it asked for that."""
+    def _reporter(self) -> Reporter:
+        from copilot.telemetry.report import Reporter  # noqa: PLC0415 - only where somebody wants to know
+
         told = self.configuration
         return Reporter(told.report_url, told.report_token, log=self.log, mask=self.redactor.mask)
 
@@ -229,7 +235,7 @@ class Session:
             create = str(settings.termination_log) != config.values.TERMINATION_LOG
             outcome.write_termination_message(settings.termination_log, end.message(), create=create)
             if step := FAILED_STEPS.get(self.command):
-                self.reporter.say(step, end.message())
+                self.report(step, end.message())
         self.clear_progress()
         outcome.tell(end, self.log, during=self.command)
         self.close()
@@ -241,7 +247,8 @@ class Session:
         Harmless when called again.
         """
         self.clear_progress()
-        self.reporter.close()
+        if self.configuration.report_url:
+            self._reporter.close()
         if self._log_stream is not None:
             self._log_stream.close()
 

@@ -7,7 +7,6 @@ store that has not answered once in this process gets less patience: a wrong end
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,6 +14,7 @@ from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, S
 from copilot.core.uri import redact
 
 if TYPE_CHECKING:
+    import random
     from collections.abc import Callable
 
     from tenacity import RetryCallState
@@ -79,7 +79,7 @@ class Retrier:
         self.policy = policy
         self._clock = clock
         self._log = log
-        self._rng = rng or random.Random()  # noqa: S311 - jitter, not cryptography
+        self._rng = rng
         self._answered = False
 
     def patience(self) -> Patience:
@@ -119,6 +119,10 @@ class Retrier:
     def wait_s(self, error: CopilotError, patience: Patience) -> float:
         """Seconds until the next attempt: full jitter over an exponential bound, at least what the store asked for."""
         bound_s = min(self.policy.max_wait_s, self.policy.first_wait_s * 2 ** min(patience.attempts - 1, 16))
+        if self._rng is None:
+            from random import Random  # noqa: PLC0415 - as tenacity: for who needs a second attempt
+
+            self._rng = Random()  # noqa: S311 - jitter, not cryptography
         return max(self._rng.uniform(bound_s / 2, bound_s), error.retry_after_s or 0.0)
 
     def _within(self, cancel: CancelToken, wait_s: float) -> float:

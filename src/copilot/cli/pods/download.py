@@ -43,7 +43,7 @@ def run(session: Session, parsed: Parsed) -> int:
     with _delivered(session, parsed, cancel) if secrets else nullcontext():
         if request is None:
             return 0
-        session.reporter.say("StagingInputs")
+        session.report("StagingInputs")
         staged = stage_inputs(
             request,
             transfer=session.transfer,
@@ -53,7 +53,7 @@ def run(session: Session, parsed: Parsed) -> int:
             stores=session.stores,
         )
     moved = staged.totals
-    session.reporter.say("InputsStaged", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
+    session.report("InputsStaged", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
     if parsed.last("json") == "true":
         sys.stdout.write(json.dumps(facts_of(staged)) + "\n")
     return 0

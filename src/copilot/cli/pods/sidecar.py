@@ -112,7 +112,7 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
     # What the task left is nowhere else: a store that is away is waited for as long as there is time at all.
     session.patience_s = request.timeout_s or _A_DAY_S
     start, watchers = _watchers(session, parsed, request.directory)
-    session.reporter.say("SidecarReady")
+    session.report("SidecarReady")
     first_look = FirstLook(session.stores, request.target.outputs_uri, log=session.log)
     first_look.begin()
     earlier = Earlier(
@@ -140,7 +140,7 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
     # After the receipt: whoever is told finds everything in the store.
     moved = ended.totals
     if ended.plan is not None:
-        session.reporter.say("OutputsPublished", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
+        session.report("OutputsPublished", f"{moved.objects} objects, {moved.size_bytes} bytes, in {moved.seconds:.2f} s")
     if parsed.last("json") == "true" and ended.published is not None:
         facts = {
             "outputs_uri": ended.published.outputs_uri,
