@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from copilot.testing.secret_servers.whole_task import spellings
+from copilot.testing.secret_servers.whole_task import COPILOT, leases, lends_accounts, spellings
 
 if TYPE_CHECKING:
     from copilot.testing.secret_servers.openbao import OpenBao
@@ -37,8 +38,7 @@ def kv(bao: OpenBao) -> str:
 
 
 def copilot(environ: Mapping[str, str], *arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess[bytes]:
-    program = Path(sys.executable).with_name("copilot")
-    return subprocess.run([str(program), *arguments], env=dict(environ), capture_output=True, timeout=60, check=False, cwd=cwd)
+    return subprocess.run([COPILOT, *arguments], env=dict(environ), capture_output=True, timeout=60, check=False, cwd=cwd)
 
 
 def test_get_prints_just_the_value_or_writes_a_file(environ: dict[str, str], kv: str, memory: Path, tmp_path: Path) -> None:
@@ -87,29 +87,70 @@ def test_exec_leaves_no_trace_of_itself_in_the_command(environ: dict[str, str]) 
 
 
 def test_exec_with_a_lease_stays_to_give_it_back(environ: dict[str, str], bao: OpenBao, postgres: PostgresServer) -> None:
-    mount = bao.mount("database")
-    config = {
-        "plugin_name": "postgresql-database-plugin",
-        "allowed_roles": "*",
-        "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{postgres.host}:{postgres.port}/postgres?sslmode=disable",
-        "username": postgres.user,
-        "password": postgres.password,
-    }
-    bao.api("POST", f"{mount}/config/pg", config)
-    make = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}'"
-    bao.api("POST", f"{mount}/roles/app", {"db_name": "pg", "creation_statements": [make], "default_ttl": "60s"})
+    lent = lends_accounts(bao, postgres)
     script = (
         "import os, psycopg; e = os.environ; "
         f"at = dict(host={postgres.host!r}, port={postgres.port}, dbname='postgres'); "
         "psycopg.connect(**at, user=e['U'], password=e['P']).close(); "
         "print(e['U'], e['P']); raise SystemExit(5)"
     )
-    pairs = ("--env", f"U=vault://{mount}/creds/app#username", "--env", f"P=vault://{mount}/creds/app#password")
+    pairs = ("--env", f"U=vault://{lent}#username", "--env", f"P=vault://{lent}#password")
     ended = copilot(environ, "secrets", "exec", *pairs, "--", sys.executable, "-c", script)
     assert ended.returncode == 5, ended.stderr
     user, password = ended.stdout.decode().split()
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(f"postgresql://{user}:{password}@{postgres.host}:{postgres.port}/postgres")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_exec_that_is_asked_to_stop_gives_the_lease_back(
+    environ: dict[str, str], bao: OpenBao, postgres: PostgresServer, number: signal.Signals
+) -> None:
+    lent = lends_accounts(bao, postgres)
+    argv = [COPILOT, "secrets", "exec", "--env", f"P=vault://{lent}#password", "--", "sh", "-c", "echo on; exec sleep 60"]
+    process = subprocess.Popen(argv, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"on\n"
+    assert len(leases(bao, lent)) == 1
+    process.send_signal(number)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert b"failed" not in told
+    assert leases(bao, lent) == []
+
+
+def test_what_cannot_be_given_back_is_a_warning_and_the_command_counts(
+    environ: dict[str, str], bao: OpenBao, postgres: PostgresServer
+) -> None:
+    lent = lends_accounts(bao, postgres)
+    environ["VAULT_TOKEN"] = bao.token(bao.policy(f'path "{lent}" {{ capabilities = ["read"] }}'))
+    ended = copilot(environ, "secrets", "exec", "--env", f"P=vault://{lent}#password", "--", "sh", "-c", "exit 7")
+    assert ended.returncode == 7
+    assert b"the lease stays" in ended.stderr
+
+
+def test_exec_of_what_is_no_command_leaves_no_file_and_no_lease(
+    environ: dict[str, str], bao: OpenBao, postgres: PostgresServer, memory: Path
+) -> None:
+    lent = lends_accounts(bao, postgres)
+    file = ("--file", f"{memory}/t=env://T")
+    for more in ((), ("--env", f"P=vault://{lent}#password")):
+        ended = copilot(environ | {"T": VALUE}, "secrets", "exec", *file, *more, "--", "no-such-command")
+        assert ended.returncode == 2
+        assert b"no-such-command" in ended.stderr
+        assert list(memory.iterdir()) == []
+    assert leases(bao, lent) == []
+
+
+def test_a_name_given_twice_is_an_error(environ: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "t").write_text("{{ A }}")
+    variables = environ | {"T": "one", "U": "two"}
+    for arguments in (("exec", "--env", "A=env://T", "--env", "A=env://U", "--", "env"),
+                      ("render", str(tmp_path / "t"), "--name", "A=env://T", "--name", "A=env://U")):  # fmt: skip
+        ended = copilot(variables, "secrets", *arguments)
+        assert (ended.returncode, ended.stdout) == (24, b"")
+        assert b"gives A twice" in ended.stderr
+    assert copilot(variables, "secrets", *arguments[:2], "--name", "A=env://T", "--name", "A=env://T").stdout == b"one"
 
 
 def test_check_says_who_we_are_and_what_we_may_read_without_a_value(environ: dict[str, str], kv: str) -> None:
@@ -121,6 +162,10 @@ def test_check_says_who_we_are_and_what_we_may_read_without_a_value(environ: dic
     assert f"yes  vault://{kv}/app#token  {len(VALUE.encode())} bytes, version 1" in text
     assert text.count("no   ") == 2
     assert VALUE not in text
+    # An identity that cannot be told takes nothing away from what can be read.
+    unknown = copilot({**environ, "VAULT_ADDR": "nowhere"}, "secrets", "check", "vault://kv/app", "env://HOME")
+    assert b"vault: unknown: the address of Vault, nowhere, is no URL" in unknown.stdout
+    assert b"yes  env://HOME" in unknown.stdout
     facts = json.loads(copilot(environ, "secrets", "check", "--json", references[0]).stdout)
     assert facts["secrets"][0]["readable"] is True
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,14 +16,14 @@ import click
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.cli.remote import secrets as remote
 from copilot.cli.staging.child import become, run_child
-from copilot.core.errors import BadFlag, CopilotError, ExitCode, UsageError
+from copilot.core.errors import BadFlag, CopilotError, ExitCode, Interrupted, SecretPathTaken
 from copilot.core.secret_refs import format_ref, is_ref, parse_ref
 from copilot.engine.atomic import local_errors
 from copilot.secrets.files import SecretFile
 from copilot.secrets.hardening import forbid_core_dumps
 from copilot.secrets.inject import Delivery, inject, parse_delivery, resolve_environment
 from copilot.secrets.render import Template
-from copilot.secrets.resolver import Checked, Resolver, lease_of, open_resolver
+from copilot.secrets.resolver import Checked, Resolver, open_resolver
 from copilot.secrets.settings import settings_from
 
 if TYPE_CHECKING:
@@ -45,7 +45,10 @@ class Opened:
 
 @contextmanager
 def _opened(invocation: Invocation) -> Iterator[Opened]:
-    """A session and a resolver whose leases are given back at the end, also after a failure."""
+    """A session and a resolver whose leases are given back at the end, also after a failure or when we are asked to stop.
+
+    What cannot be given back is told by the log: it changes nothing of what was done before.
+    """
     forbid_core_dumps()
     session = invocation.open()
     resolver = open_resolver(
@@ -54,7 +57,8 @@ def _opened(invocation: Invocation) -> Iterator[Opened]:
     try:
         yield Opened(session, resolver, session.token(), invocation.environ)
     finally:
-        resolver.close(session.token(timeout_s=_CLOSE_S))
+        with suppress(CopilotError):  # told by then
+            resolver.close(session.token().grace(_CLOSE_S))
         session.close()
 
 
@@ -78,7 +82,7 @@ def _render(invocation: Invocation, *, template: str, to: str | None, names: tup
     with local_errors(path, op="read"):
         text = path.read_text("utf-8")
     target = SecretFile(Path(os.devnull)) if to is None else _file(f"{to}=env://_", "--to").files[0]
-    known = {name: parse_ref(reference) for name, reference in (_pair(pair, "--name") for pair in names)}
+    known = {name: parse_ref(reference) for name, reference in _pairs(names, "--name").items()}
     job = Template(template, text, target, known)
     with _opened(invocation) as opened:
         if to is not None:
@@ -94,27 +98,21 @@ def _exec(
 ) -> int:
     if not argv:
         raise BadFlag("exec needs a command", op="flags", hint="Write it after --: copilot secrets exec -- COMMAND.")
-    forbid_core_dumps()
-    session = invocation.open()
-    resolver = open_resolver(
-        settings_from(invocation.environ), clock=session.clock, log=session.log, known=session.redactor.register
-    )
-    replaced = False
+    extra = _pairs(env, "--env")
+    deliveries = [_file(text, "--file") for text in files]
+    written: tuple[Path, ...] = ()
     try:
-        cancel = session.token()
-        extra = dict(_pair(pair, "--env") for pair in env)
-        environ = resolve_environment(invocation.environ, resolver, cancel, extra=extra)
-        inject([_file(text, "--file") for text in files], resolver, cancel, allow_disk=allow_disk)
-        if any(lease_of(value) is not None for value in resolver.values().values()):
-            # Somebody must stay to give the leases back when the command has ended.
-            return run_child(argv, environ, latch=invocation.latch, log=session.log, cancel=cancel)
-        resolver.close(cancel)
-        replaced = True
-    finally:
-        if not replaced:
-            resolver.close(session.token(timeout_s=_CLOSE_S))
-        session.close()
-    become(argv, environ)
+        with _opened(invocation) as opened:
+            environ = resolve_environment(opened.environ, opened.resolver, opened.cancel, extra=extra)
+            written = inject(deliveries, opened.resolver, opened.cancel, allow_disk=allow_disk).files
+            if opened.resolver.lends():
+                # Somebody must stay to give the leases back when the command has ended.
+                return run_child(argv, environ, latch=invocation.latch, log=opened.session.log, cancel=opened.cancel)
+        become(argv, environ)
+    except BadFlag:  # there is no such command: its files are nobody's
+        for path in written:
+            path.unlink(missing_ok=True)
+        raise
     return ExitCode.OK
 
 
@@ -144,7 +142,7 @@ def _check(invocation: Invocation, *, references: tuple[str, ...], as_json: bool
 def _identity(opened: Opened, name: str) -> str:
     try:
         return opened.resolver.whoami(name, opened.cancel)
-    except UsageError:
+    except Interrupted:
         raise
     except CopilotError as error:
         return f"unknown: {error.sentence()}"
@@ -166,11 +164,17 @@ def _facts(each: Checked) -> dict[str, Any]:
     return facts | {"version": each.version, "size_bytes": each.size_bytes}
 
 
-def _pair(text: str, flag: str) -> tuple[str, str]:
-    delivery = parse_delivery(text)
-    if not delivery.variables:
-        raise BadFlag(f"{flag} takes NAME=REFERENCE", op="flags", subject=flag, hint="A file is asked for with --file.")
-    return delivery.variables[0], text.partition("=")[2]
+def _pairs(texts: Iterable[str], flag: str) -> dict[str, str]:
+    """``NAME=REFERENCE`` texts; a name that comes again must name the same."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        delivery = parse_delivery(text)
+        if not delivery.variables:
+            raise BadFlag(f"{flag} takes NAME=REFERENCE", op="flags", subject=flag, hint="A file is asked for with --file.")
+        name, reference = delivery.variables[0], text.partition("=")[2]
+        if pairs.setdefault(name, reference) != reference:
+            raise SecretPathTaken(f"{flag} gives {name} twice", op="flags", subject=name, hint="Give each a name of its own.")
+    return pairs
 
 
 def _file(text: str, flag: str) -> Delivery:
