@@ -140,8 +140,8 @@ def no_reference(_world: World) -> list[str]:
 
 FAILURES = [
     (not_found, "SecretNotFound", "no such secret.*: vault://.*/nothing", "Check its path"),
-    (denied, "SecretDenied", "may not", "policy|Allow"),
-    (expired_token, "SecretTokenExpired|SecretNoIdentity|SecretDenied", "token", "token|VAULT"),
+    (denied, "SecretDenied", "may not", "in its policy"),
+    (expired_token, "SecretTokenExpired", "does not know the token", "Log in again"),
     (wrong_key, "SecretKeyMissing", "has no field", "Its fields are: password"),
     (binary_for_text, "SecretNotText", "binary", "as a file"),
     (too_large, "SecretTooLarge", "140000 bytes", "as a file"),
@@ -163,6 +163,38 @@ def test_each_failure_has_its_sentence_hint_and_code(
     assert re.search(sentence, failed["message"]), failed["message"]
     assert re.search(hint, failed["message"]), failed["message"]
     assert not Path("/var/tmp/copilot-secrets-test").exists()
+
+
+def no_address(world: World) -> list[str]:
+    del world.environ["VAULT_ADDR"]
+    return []
+
+
+def no_url(world: World) -> list[str]:
+    world.environ["VAULT_ADDR"] = world.bao.address.removeprefix("http://")
+    return []
+
+
+def no_certificates(world: World) -> list[str]:
+    world.environ["VAULT_CACERT"] = str(world.disk / "ca.pem")
+    return []
+
+
+@pytest.mark.parametrize(
+    ("prepare", "sentence", "hint"),
+    [
+        (no_address, "no address of Vault is known", "Set VAULT_ADDR"),
+        (no_url, "127.0.0.1:[0-9]+, is no URL", "VAULT_ADDR to http"),
+        (no_certificates, "ca.pem, cannot be read", "VAULT_CACERT"),
+    ],
+)
+def test_a_manager_that_cannot_be_asked_at_all_is_told_at_once(
+    world: World, prepare: Callable[[World], list[str]], sentence: str, hint: str
+) -> None:
+    failed = world.fails(*prepare(world))
+    assert (failed["reason"], failed["code"]) == ("BadConfig", "2")
+    assert re.search(sentence, failed["message"]), failed["message"]
+    assert re.search(hint, failed["message"]), failed["message"]
 
 
 def test_a_sealed_vault_says_so(world: World) -> None:

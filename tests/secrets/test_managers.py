@@ -36,6 +36,8 @@ from copilot.secrets.settings import (
     GcpSettings,
     KubernetesSettings,
     SecretSettings,
+    ServerSecretsSettings,
+    VaultSettings,
     settings_from,
 )
 from copilot.testing.kubernetes_secrets import kubernetes_secrets_api
@@ -420,8 +422,35 @@ def test_what_azure_answers_has_its_reason(key_vault: AzureKeyVault, answer: Ans
     assert len(key_vault.server.requests) == before + 1
 
 
-def test_a_vault_under_a_foreign_certificate_is_unreachable(key_vault: AzureKeyVault) -> None:
-    assert isinstance(failure(azure(key_vault, ca_file=None), "azure://k"), SecretUnreachable | SecretNoIdentity)
+def test_a_foreign_certificate_is_told_as_such(
+    key_vault: AzureKeyVault, aws_chain: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert aws_chain
+    monkeypatch.setenv("AWS_ENDPOINT_URL", key_vault.url)
+    (tmp_path / "token").write_text("any")
+    kubernetes = KubernetesSettings(api=key_vault.url, token_file=str(tmp_path / "token"), ca_file=None, namespace="here")
+    server = ServerSecretsSettings(url=f"{key_vault.url}/secrets/", token="any")
+    vault = VaultSettings(address=key_vault.url, token="any")
+    for provider, text, variable in (
+        (azure(key_vault, ca_file=None), "azure://k", "COPILOT_AZURE_CA_FILE"),
+        (aws(), "aws://k", "AWS_CA_BUNDLE"),
+        (opened("k8s", SecretSettings(kubernetes=kubernetes)), "k8s://k", "COPILOT_KUBERNETES_CA_FILE"),
+        (opened("copilot", SecretSettings(server=server)), "copilot://k", "SSL_CERT_FILE"),
+        (opened("vault", SecretSettings(vault=vault)), "vault://kv/k", "VAULT_CACERT"),
+    ):
+        error = failure(provider, text)
+        assert isinstance(error, SecretUnreachable)
+        assert "certificate" in error.message
+        assert variable in error.hint
+
+
+def test_an_azure_identity_that_is_not_complete_is_its_own_and_only_reason(key_vault: AzureKeyVault) -> None:
+    error = failure(azure(key_vault, tenant_id=None), "azure://k")
+    assert isinstance(error, SecretNoIdentity)
+    assert "AZURE_TENANT_ID" in error.hint
+    assert error.__cause__ is not error
+    with pytest.raises(BadConfig, match="/not/there"):
+        azure(key_vault, ca_file="/not/there")
 
 
 def test_flytes_envelope_is_opened(key_vault: AzureKeyVault) -> None:

@@ -18,6 +18,7 @@ from copilot.core.errors import (
     BadConfig,
     SecretDenied,
     SecretExpiredToken,
+    SecretKeyMissing,
     SecretNoIdentity,
     SecretNotFound,
     VaultSealed,
@@ -435,6 +436,16 @@ def test_a_database_account_works_is_renewed_and_is_refused_after_its_lease_was_
     provider.revoke(renewed, cancel)
     with pytest.raises(SecretNotFound, match="lease is over"):
         provider.renew(renewed, cancel)
+
+
+def test_an_account_of_which_a_field_is_asked_that_it_has_not_is_given_back(
+    bao: OpenBao, database: tuple[str, str], cancel: Token
+) -> None:
+    provider = vault(bao, token=bao.root)
+    with pytest.raises(SecretKeyMissing):
+        read(provider, f"vault://{database[0]}/creds/app#pasword", cancel)
+    with pytest.raises(AssertionError, match="404"):  # nothing is lent
+        bao.api("GET", f"sys/leases/lookup/{database[0]}/creds/app?list=true")
 
 
 def test_an_identity_that_may_not_revoke_leases_gives_them_back_with_its_token(

@@ -25,7 +25,8 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import WithoutLeases, address, check_options, pick_all, silence
+from copilot.secrets.providers.grouping import WithoutLeases, address, check_options, classifying, pick_all, silence
+from copilot.secrets.providers.tls import not_accepted
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
@@ -78,10 +79,8 @@ class AwsSecrets(WithoutLeases):
             connect_timeout=self._settings.timeout_s,
             read_timeout=self._settings.timeout_s,
         )
-        try:
+        with classifying(classified, "login", "aws://"):
             self._session = boto3.session.Session(region_name=self._settings.region, profile_name=self._settings.profile)
-        except Exception as cause:
-            raise classified(cause, "login", "aws://") from cause
         self._clients: dict[tuple[str, str, str], tuple[Any, float | None]] = {}
         self._lock = threading.Lock()  # sessions make clients one at a time
         self._may_batch = True
@@ -111,12 +110,10 @@ class AwsSecrets(WithoutLeases):
     def whoami(self, cancel: CancelToken) -> str:
         """The identity's ARN, as STS says."""
         cancel.check()
-        try:
+        with classifying(classified, "whoami", "aws://"):
             with self._lock:
                 client = self._session.client("sts", config=self._config, endpoint_url=self._settings.sts_endpoint)
             return str(client.get_caller_identity()["Arn"])
-        except Exception as cause:
-            raise classified(cause, "whoami", "aws://") from cause
 
     def client(self, ref: SecretRef) -> Any:  # noqa: ANN401 - boto3 makes its classes at run time
         """The client of the reference's region and role."""
@@ -166,10 +163,8 @@ class AwsSecrets(WithoutLeases):
         arguments = {"SecretId": ref.name}
         if ref.version is not None:
             arguments["VersionId" if _UUID.match(ref.version) else "VersionStage"] = ref.version
-        try:
+        with classifying(classified, "resolve", describe_ref(ref)):
             return _payload(self._client(route).get_secret_value(**arguments))
-        except Exception as cause:
-            raise classified(cause, "resolve", describe_ref(ref)) from cause
 
     def _read_batch(self, route: tuple[str, str, str], refs: Sequence[SecretRef]) -> dict[SecretRef, Payload]:
         """What one batch gives. What it does not give is read one by one, where its error is told."""
@@ -205,8 +200,6 @@ def classified(cause: Exception, op: str, subject: str) -> CopilotError:
     import botocore.exceptions as boto  # noqa: PLC0415 - clients are imported when used
     import botocore.parsers  # noqa: PLC0415 - as above
 
-    if isinstance(cause, CopilotError):
-        return cause
     if isinstance(cause, boto.ClientError):
         return _refusal(cause.response, op, subject)
     if isinstance(cause, boto.NoRegionError):
@@ -215,6 +208,8 @@ def classified(cause: Exception, op: str, subject: str) -> CopilotError:
         return BadSecretRef("AWS cannot have a secret of this name, version or region", op=op, subject=subject)
     if isinstance(cause, boto.ProfileNotFound):
         return BadConfig("the AWS profile is not in the shared files", op=op, subject=subject, hint="Look at AWS_PROFILE.")
+    if isinstance(cause, boto.SSLError):
+        return not_accepted("AWS", op=op, subject=subject, variable="AWS_CA_BUNDLE")
     if isinstance(cause, boto.HTTPClientError | boto.ConnectionError | boto.IncompleteReadError):
         return SecretUnreachable("AWS Secrets Manager does not answer", op=op, subject=subject)
     if isinstance(cause, botocore.parsers.ResponseParserError):

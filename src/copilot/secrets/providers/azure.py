@@ -26,7 +26,8 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import LastingSecrets, check_options, silence
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, classifying, silence
+from copilot.secrets.providers.tls import check_ca_file, not_accepted
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ class AzureSecrets(LastingSecrets):
 
         silence("azure", "msal", "urllib3")
         self._settings = context.settings.azure
+        check_ca_file(self._settings.ca_file, variable="COPILOT_AZURE_CA_FILE", subject="azure://")
         if self._settings.client_secret:
             context.known(self._settings.client_secret.encode())
         self._credential: TokenCredential | None = None
@@ -62,24 +64,20 @@ class AzureSecrets(LastingSecrets):
     def whoami(self, cancel: CancelToken) -> str:
         """The object and application ids the token is for."""
         cancel.check()
+        with classifying(classified, "whoami", "azure://"), self._lock:
+            token = self._login().get_token("https://vault.azure.net/.default").token
         try:
-            with self._lock:
-                token = self._login().get_token("https://vault.azure.net/.default").token
             claims = token.split(".")[1]
             said = json.loads(base64.urlsafe_b64decode(claims + "=" * (-len(claims) % 4)))
         except (IndexError, ValueError):
             return "an identity whose token is opaque"
-        except Exception as cause:
-            raise classified(cause, "whoami", "azure://") from cause
         return f"application {said.get('appid', 'unknown')} (object {said.get('oid', 'unknown')})"
 
     def _read(self, ref: SecretRef) -> Payload:
         check_options(ref, ("unwrap",))
         vault, name, version = self.locate(ref)
-        try:
+        with classifying(classified, "resolve", describe_ref(ref)):
             answer = self.client(vault).get_secret(name, version)
-        except Exception as cause:
-            raise classified(cause, "resolve", describe_ref(ref)) from cause
         raw = (answer.value or "").encode()
         if ref.options.get("unwrap") == "flyte":
             raw = _unwrapped(raw, ref)
@@ -197,9 +195,12 @@ def classified(cause: Exception, op: str, subject: str) -> CopilotError:
     """What the client raised, as one of ours: by its class and HTTP's status."""
     from azure.core import exceptions as azure  # noqa: PLC0415 - clients are imported when used
 
-    if isinstance(cause, CopilotError):
-        return cause
     if isinstance(cause, azure.ServiceRequestError | azure.ServiceResponseError):
+        # azure-core keeps what its transport (requests) raised.
+        if type(cause.inner_exception).__name__ == "SSLError":
+            return not_accepted(
+                "Azure Key Vault or its token service", op=op, subject=subject, variable="COPILOT_AZURE_CA_FILE"
+            )
         return SecretUnreachable("Azure Key Vault or its token service does not answer", op=op, subject=subject)
     if isinstance(cause, azure.ClientAuthenticationError):
         return SecretNoIdentity(

@@ -23,7 +23,7 @@ from copilot.core.errors import (
     SecretUnreachable,
 )
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.providers.grouping import LastingSecrets, check_options, silence
+from copilot.secrets.providers.grouping import LastingSecrets, check_options, classifying, silence
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
@@ -57,24 +57,20 @@ class GcpSecrets(LastingSecrets):
         import google.auth  # noqa: PLC0415 - clients are imported when used
         import google.auth.transport.requests  # noqa: PLC0415 - as above
 
-        try:
+        with classifying(classified, "whoami", "gcp://"):
             credentials, project = google.auth.default(scopes=["https://www.googleapis.com/auth/cloud-platform"])
             if getattr(credentials, "service_account_email", "") in {"", "default"}:
                 credentials.refresh(google.auth.transport.requests.Request())  # type: ignore[no-untyped-call] # google-auth's
-        except Exception as cause:
-            raise classified(cause, "whoami", "gcp://") from cause
         email = getattr(credentials, "service_account_email", "") or "an account without an address"
         return f"{email} (project {project or self._settings.project or 'unknown'})"
 
     def _read(self, ref: SecretRef) -> Payload:
         check_options(ref, ("location",))
         name, location = self.full_name(ref)
-        try:
+        with classifying(classified, "resolve", describe_ref(ref)):
             answer = self.client(location).access_secret_version(
                 request={"name": name}, retry=None, timeout=self._settings.timeout_s
             )
-        except Exception as cause:
-            raise classified(cause, "resolve", describe_ref(ref)) from cause
         data = bytes(answer.payload.data)
         if answer.payload.data_crc32c is not None and google_crc32c.value(data) != answer.payload.data_crc32c:
             raise SecretCorrupt(
@@ -138,8 +134,6 @@ def classified(cause: Exception, op: str, subject: str) -> CopilotError:
     from google.api_core import exceptions as api  # noqa: PLC0415 - clients are imported when used
     from google.auth import exceptions as auth  # noqa: PLC0415 - as above
 
-    if isinstance(cause, CopilotError):
-        return cause
     table: tuple[tuple[type[Exception] | tuple[type[Exception], ...], CopilotError], ...] = (
         (
             api.NotFound,

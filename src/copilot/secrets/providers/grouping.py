@@ -1,18 +1,19 @@
-"""What every provider does alike: one read for all the fields of a secret, and options checked before anything is asked."""
+"""What every provider does alike: one read for a secret's fields, options checked first, a client's errors told as ours."""
 
 from __future__ import annotations
 
 import difflib
 import logging
 from abc import ABC, abstractmethod
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from copilot.core.errors import BadSecretRef
+from copilot.core.errors import BadSecretRef, CopilotError
 from copilot.core.secret_refs import describe_ref
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from copilot.core.ports import CancelToken
     from copilot.core.secret_ports import SecretRef, SecretValue
@@ -39,6 +40,17 @@ def read_each(refs: Iterable[SecretRef], read: Callable[[SecretRef], Payload], c
             cancel.check()
             payloads[where] = read(where)
     return pick_all(refs, payloads)
+
+
+@contextmanager
+def classifying(classify: Callable[[Exception, str, str], CopilotError], op: str, subject: str) -> Iterator[None]:
+    """What the body's client raises becomes what ``classify`` says it is; an error of ours passes as it is."""
+    try:
+        yield
+    except CopilotError:
+        raise
+    except Exception as cause:
+        raise classify(cause, op, subject) from cause
 
 
 class WithoutLeases:

@@ -28,6 +28,7 @@ from copilot.core.errors import (
 from copilot.core.secret_refs import describe_ref
 from copilot.secrets.providers.file import read_secret_file
 from copilot.secrets.providers.grouping import LastingSecrets, check_options, no_version, silence
+from copilot.secrets.providers.tls import not_accepted
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
@@ -102,6 +103,13 @@ class KubernetesSecrets(LastingSecrets):
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
         try:
             response = self._http().request("GET", url, headers=headers, retries=False, redirect=False)
+        except urllib3.exceptions.SSLError as cause:
+            raise not_accepted(
+                f"the Kubernetes API at {self._settings.api}",
+                op="resolve",
+                subject=describe_ref(ref),
+                variable="COPILOT_KUBERNETES_CA_FILE",
+            ) from cause
         except urllib3.exceptions.HTTPError as cause:
             raise SecretUnreachable(
                 f"the Kubernetes API at {self._settings.api} does not answer", op="resolve", subject=describe_ref(ref)

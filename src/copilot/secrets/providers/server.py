@@ -28,6 +28,7 @@ from copilot.core.errors import (
 )
 from copilot.core.secret_refs import describe_ref
 from copilot.secrets.providers.grouping import LastingSecrets, check_options, no_version, silence
+from copilot.secrets.providers.tls import not_accepted
 from copilot.secrets.values import Payload
 
 if TYPE_CHECKING:
@@ -96,6 +97,10 @@ class ServerSecrets(LastingSecrets):
                 timeout=urllib3.Timeout(total=self._settings.timeout_s),
                 redirect=False,
             )
+        except urllib3.exceptions.SSLError as cause:
+            raise not_accepted(
+                "the server that keeps the secret", op="resolve", subject=subject, variable="SSL_CERT_FILE"
+            ) from cause
         except (urllib3.exceptions.HTTPError, OSError) as cause:
             raise SecretUnreachable(
                 "the server that keeps the secret does not answer", op="resolve", subject=subject

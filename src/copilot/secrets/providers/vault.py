@@ -8,12 +8,14 @@ one the response was wrapped from, and is compared with what Vault says).
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from copilot.core.errors import (
     BadSecretRef,
+    CopilotError,
     SecretDenied,
     SecretExpiredToken,
     SecretNotFound,
@@ -53,7 +55,21 @@ class VaultSecrets:
 
     def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
         """See ``SecretProvider``. All fields of one dynamic secret come from one lease."""
-        return read_each(refs, self._read, cancel)
+        lent: list[Payload] = []
+
+        def read(ref: SecretRef) -> Payload:
+            payload = self._read(ref)
+            if payload.lease is not None:
+                lent.append(payload)
+            return payload
+
+        try:
+            return read_each(refs, read, cancel)
+        except CopilotError:
+            for payload in lent:  # a field that is not there: nobody else hears of these
+                with suppress(CopilotError):
+                    self._give_back(payload.lease)
+            raise
 
     def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
         """The value on a longer lease. The lease says how long it really got, which may be less than before.
@@ -86,7 +102,9 @@ class VaultSecrets:
             SecretDenied: the token was given to us, so it stays, and may not revoke leases.
         """
         cancel.check()
-        lease = value.lease if isinstance(value, Secret) else None
+        self._give_back(value.lease if isinstance(value, Secret) else None)
+
+    def _give_back(self, lease: Lease | None) -> None:
         if lease is None:
             return
         try:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from copilot.core.errors import (
+    BadConfig,
     CopilotError,
     SecretDenied,
     SecretError,
@@ -18,6 +19,7 @@ from copilot.core.errors import (
     SecretUnreachable,
     VaultSealed,
 )
+from copilot.secrets.providers.tls import not_accepted
 
 if TYPE_CHECKING:
     import hvac
@@ -50,12 +52,8 @@ def classified(cause: Exception, call: VaultCall) -> CopilotError:
     import requests  # noqa: PLC0415 - hvac's own transport
     from hvac import exceptions as vault  # noqa: PLC0415 - clients are imported when used
 
-    if isinstance(cause, CopilotError):
-        return cause
     if isinstance(cause, requests.RequestException):
-        return SecretUnreachable(
-            "Vault does not answer", op=call.op, subject=call.subject, hint=f"It should be at {call.where}."
-        )
+        return _not_reached(cause, call)
     if isinstance(cause, vault.VaultDown):
         return _down(call)
     if isinstance(cause, vault.Forbidden | vault.Unauthorized):
@@ -74,6 +72,22 @@ def classified(cause: Exception, call: VaultCall) -> CopilotError:
     if isinstance(cause, vault.VaultError):
         return SecretFault("Vault failed", op=call.op, subject=call.subject)
     raise cause
+
+
+def _not_reached(cause: Exception, call: VaultCall) -> CopilotError:
+    """There is no answer at all; why, by the class of requests' error."""
+    from requests import exceptions as http  # noqa: PLC0415 - hvac's own transport
+
+    if isinstance(cause, http.SSLError):
+        return not_accepted(f"Vault at {call.where}", op=call.op, subject=call.subject, variable="VAULT_CACERT")
+    if isinstance(cause, http.InvalidURL | http.InvalidSchema | http.MissingSchema):
+        return BadConfig(
+            f"the address of Vault, {call.where}, is no URL",
+            op=call.op,
+            subject=call.subject,
+            hint="Set VAULT_ADDR to http(s)://HOST:PORT.",
+        )
+    return SecretUnreachable("Vault does not answer", op=call.op, subject=call.subject, hint=f"It should be at {call.where}.")
 
 
 def _down(call: VaultCall) -> SecretError:

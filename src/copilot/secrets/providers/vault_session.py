@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -17,7 +18,8 @@ from copilot.core.errors import (
     SecretRefused,
 )
 from copilot.secrets.providers.file import read_secret_file
-from copilot.secrets.providers.grouping import silence
+from copilot.secrets.providers.grouping import classifying, silence
+from copilot.secrets.providers.tls import check_ca_file
 from copilot.secrets.providers.vault_errors import VaultCall, classified
 from copilot.secrets.settings import SERVICE_ACCOUNT_DIRECTORY
 
@@ -78,10 +80,7 @@ class VaultSession:
 
     def anonymous(self, work: Callable[[hvac.Client], T], *, op: str, subject: str, namespace: str = "", token: str = "") -> T:
         """``work`` with a client that shows ``token`` or nothing: for wrapping tokens and logins."""
-        try:
-            return work(self._client(namespace, token))
-        except Exception as cause:
-            raise self._classified(cause, op, subject, token) from cause
+        return self._work(work, op, subject, namespace, token)
 
     def extend(self, wanted_s: float) -> None:
         """Renews the token if less than ``wanted_s`` seconds of it are left; what cannot be renewed stays as it is."""
@@ -103,13 +102,8 @@ class VaultSession:
             tokens = [*self._retired, *([self._token] if self._own and self._token else [])]
             self._token, self._retired = "", []
         for token in tokens:
-            try:
-                self._client("", token).auth.token.revoke_self()
-            except Exception as cause:
-                error = self._classified(cause, "revoke", self._where(), "")
-                # A token that is gone is what we wanted.
-                if not isinstance(error, SecretDenied | SecretExpiredToken):
-                    raise error from cause
+            with suppress(SecretDenied, SecretExpiredToken):  # a token that is gone is what we wanted
+                self._work(lambda client: client.auth.token.revoke_self(), "revoke", self._where(), "", token)
         with self._lock:
             if self._http is not None:
                 self._http.close()
@@ -256,6 +250,7 @@ class VaultSession:
         settings = self._settings
         if not settings.address:
             raise BadConfig("no address of Vault is known", op="login", subject="vault://", hint="Set VAULT_ADDR.")
+        check_ca_file(settings.ca_file, variable="VAULT_CACERT", subject="vault://")
         return hvac.Client(
             url=settings.address,
             token=token or "",
@@ -275,11 +270,11 @@ class VaultSession:
             return self._http
 
     def _attempt(self, work: Callable[[hvac.Client], T], op: str, subject: str, namespace: str) -> T:
-        token = self._token
-        try:
-            return work(self._client(namespace, token))
-        except Exception as cause:
-            raise self._classified(cause, op, subject, token) from cause
+        return self._work(work, op, subject, namespace, self._token)
 
-    def _classified(self, cause: Exception, op: str, subject: str, token: str) -> CopilotError:
-        return classified(cause, VaultCall(op, subject, self._where(), token, self._client))
+    def _work(self, work: Callable[[hvac.Client], T], op: str, subject: str, namespace: str, token: str) -> T:
+        def classify(cause: Exception, op: str, subject: str) -> CopilotError:
+            return classified(cause, VaultCall(op, subject, self._where(), token, self._client))
+
+        with classifying(classify, op, subject):
+            return work(self._client(namespace, token))
