@@ -17,11 +17,12 @@ from copilot.core.errors import (
     SecretThrottled,
     SecretUnreachable,
 )
+from copilot.core.secret_forms import leaves
 from copilot.core.secret_refs import parse_ref
 from copilot.engine.cancel import Token
 from copilot.engine.retry import RetryPolicy
 from copilot.secrets.registry import ProviderContext, Providers
-from copilot.secrets.resolver import Resolver, leaves
+from copilot.secrets.resolver import Resolver
 from copilot.secrets.settings import SecretSettings
 from copilot.secrets.values import Lease, Payload
 from copilot.telemetry.redact import Redactor

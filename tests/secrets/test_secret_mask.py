@@ -6,6 +6,7 @@ import base64
 import json
 from urllib.parse import quote, quote_plus
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,6 +24,29 @@ def test_the_forms_are_what_the_standard_library_writes(text: str) -> None:
     assert {quote(value).encode(), quote(value, safe="").encode(), quote_plus(value).encode()} <= found
     assert json.dumps(text, ensure_ascii=False)[1:-1].encode() in found
     assert {base64.b64encode(value), base64.urlsafe_b64encode(value).rstrip(b"=")} <= found
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        b"A%3a/b%20Zed%2b%26%3c%3e%21%28d%29",  # lower-case digits
+        b"A%3A%2Fb%20Zed%2B%26%3C%3E!(d)",  # JavaScript's encodeURIComponent
+        b"A:/b Zed+\\u0026\\u003c\\u003e!(d)",  # Go's JSON
+    ],
+)
+def test_other_languages_spellings_are_known(spelled: bytes) -> None:
+    assert masked([b"A:/b Zed+&<>!(d)"], [b"<", spelled, b">"]) == b"<***>"
+
+
+@given(st.binary(min_size=60, max_size=300), st.sampled_from([b"\n", b"\r\n"]), st.sampled_from([b"", b"\n", b"more"]))
+def test_base64_in_lines_is_found(value: bytes, end: bytes, after: bytes) -> None:
+    lines = base64.encodebytes(value + after).replace(b"\n", end)
+    assert any(form in lines for form, kind in forms(value) if kind == "base64" and end in form)
+
+
+def test_of_a_json_secret_the_fields_that_sound_secret_are_masked_as_well() -> None:
+    secret = json.dumps({"user": "postgres", "password": 'p"ss-w\u00f6rd'}).encode()
+    assert masked([secret], [b'postgres: p"ss-w', "\u00f6rd".encode(), b" refused"]) == b"postgres: *** refused"
 
 
 @given(st.binary(min_size=6, max_size=60), st.binary(max_size=5), st.binary(max_size=5))

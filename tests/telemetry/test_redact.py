@@ -59,6 +59,16 @@ def test_a_value_too_short_to_mask_is_left_alone() -> None:
     assert not spellings(b"abc")
 
 
+def test_hundreds_of_secrets_are_known_at_once() -> None:
+    redactor = Redactor()
+    for number in range(300):
+        redactor.register(f"s3cret-value-of-{number}-{number**9}".encode())
+    assert redactor._pattern is None  # one pattern for all of them, not one after each
+    assert redactor.mask(f"<s3cret-value-of-299-{299**9}>") == f"<{MASK}>"
+    redactor.register(b"one-more-s3cret")
+    assert redactor.mask("<one-more-s3cret>") == f"<{MASK}>"
+
+
 def test_each_line_of_a_secret_is_a_secret() -> None:
     redactor = Redactor()
     redactor.register(b"first-line\nsecond-line\n")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final
 
-from copilot.core.secret_forms import forms
+from copilot.core.secret_forms import forms, leaves
 
 MASK: Final = b"***"
 SHORTEST_BYTES: Final = 6
@@ -19,12 +19,17 @@ class StreamMask:
     """One stream's mask. Feed it chunks in order, and ``finish`` it.
 
     Args:
-        values: what must not be seen, in none of its spellings.
+        values: what must not be seen, in none of its spellings; of a JSON secret neither the fields whose names sound secret.
     """
 
     def __init__(self, values: Iterable[bytes]) -> None:
         """See the class."""
-        found = {form for value in values for text in (value, value.strip()) for form in spellings(text)}
+        found = {
+            form
+            for value in values
+            for text in (value, value.strip(), *leaves(value, sensitive=True))
+            for form in spellings(text)
+        }
         self._needles = sorted(found, key=lambda needle: (-len(needle), needle))
         self._longest = len(self._needles[0]) if self._needles else 0
         self._held = b""

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 from copilot.core.errors import SecretLeaked, UnreadableOutput
-from copilot.core.secret_forms import forms
+from copilot.core.secret_forms import forms, leaves
 from copilot.core.secret_mask import SHORTEST_BYTES
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.resolver import leaves
 
 if TYPE_CHECKING:
     import os

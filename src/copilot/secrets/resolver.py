@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from copilot.core.errors import CopilotError, Interrupted, SecretError, SecretNotFound
+from copilot.core.secret_forms import leaves
 from copilot.core.secret_refs import describe_ref
 from copilot.engine.cancel import Token
 from copilot.engine.retry import Retrier, RetryPolicy
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 PATIENCE = RetryPolicy(deadline_s=120.0, max_wait_s=15.0)
 """Throttling and failures of a manager are borne for two minutes, or until the caller's deadline."""
-
-_SHORTEST_LEAF = 8
-_SENSITIVE = re.compile(r"pass|pwd|secret|token|key|cred|private|auth|cert|dsn|conn", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,30 +333,6 @@ def lease_of(value: SecretValue) -> Lease | None:
 def payload_of(value: SecretValue) -> Payload | None:
     """What a value was picked from, where it is one of ours."""
     return value.payload if isinstance(value, Secret) else None
-
-
-def leaves(value: bytes, *, sensitive: bool = False) -> list[bytes]:
-    """The texts inside a JSON secret that are long enough to be looked for; with ``sensitive`` only under names that say so."""
-    if value[:1] not in {b"{", b"["}:
-        return []
-    try:
-        document = json.loads(value)
-    except ValueError:
-        return []
-    found: list[bytes] = []
-
-    def walk(node: object, *, telling: bool) -> None:
-        if isinstance(node, dict):
-            for name, child in node.items():
-                walk(child, telling=telling or bool(_SENSITIVE.search(name)))
-        elif isinstance(node, list):
-            for child in node:
-                walk(child, telling=telling)
-        elif isinstance(node, str) and len(node) >= _SHORTEST_LEAF and (telling or not sensitive):
-            found.append(node.encode())
-
-    walk(document, telling=False)
-    return found
 
 
 def _lease_s(value: SecretValue) -> float | None:

@@ -39,17 +39,25 @@ class Redactor:
         self._lock = threading.Lock()
         self._forms: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self._stale = False
 
     def register(self, value: bytes) -> None:
         """From now on ``value`` is masked in all its spellings. Trailing line ends are masked with and without."""
         with self._lock:
             for candidate in {value, value.strip(), *value.splitlines()}:
                 self._forms.update(spellings(candidate))
-            if self._forms:
-                longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
-                self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+            self._stale = bool(self._forms)
 
     def mask(self, text: str) -> str:
         """``text`` with every known secret replaced by ``***``."""
+        if self._stale:  # compiled once for all that came since the last line: a pod may have hundreds
+            self._compile()
         pattern = self._pattern
         return pattern.sub(MASK, text) if pattern else text
+
+    def _compile(self) -> None:
+        with self._lock:
+            if self._stale:  # not by another thread meanwhile
+                longest_first = sorted(self._forms, key=lambda form: (-len(form), form))
+                self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+                self._stale = False

@@ -27,7 +27,7 @@ _SCRIPT: Final = "copilot"
 _TRACE: Final = """
 import sys
 sys.path.insert(0, sys.argv[1])
-import copilot.wrapper.run, copilot.wrapper.probe, copilot.core.secret_mask, importlib, threading, select
+import copilot.wrapper.run, copilot.wrapper.probe, copilot.core.secret_mask, importlib, json, threading, select
 import encodings.utf_8, encodings.ascii, encodings.latin_1
 found = {}
 for name, module in sys.modules.items():

@@ -28,7 +28,7 @@ class Resolved:
     Attributes:
         exit_code: 0, or what to end with: why was told already.
         variables: name → value.
-        known: every value and credential that must not be seen in the command's kept output.
+        known: every value that must not be seen in the command's kept output.
         lent: something is to be given back.
         close: gives it back, and tells the log when that fails. Never raises.
     """

@@ -47,6 +47,7 @@ def spellings(value: str) -> Iterator[bytes]:
     yield raw.hex().encode()
     for escaped in (quote(value, safe=""), quote(value), quote_plus(value)):
         yield escaped.encode()
+        yield re.sub("%..", lambda escape: escape.group().lower(), escaped).encode()
     yield json.dumps(value)[1:-1].encode()
     yield json.dumps(value, ensure_ascii=False)[1:-1].encode()
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
