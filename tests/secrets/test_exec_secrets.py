@@ -40,6 +40,12 @@ def test_the_wrapper_knows_a_reference_when_it_sees_one(scheme: str, rest: str) 
     assert is_reference(f"{scheme}://https://x") == is_ref(f"{scheme}://https://x")
 
 
+@given(st.text(st.sampled_from("aZ9-_+ä:/ "), max_size=6), st.sampled_from(["", ":", "://", "://x"]))
+def test_the_wrapper_takes_no_other_word_for_an_explicit_reference(scheme: str, rest: str) -> None:
+    text = f"secret+{scheme}{rest}"
+    assert is_reference(text) == is_ref(text)
+
+
 def test_references_become_values_and_the_process_becomes_the_command(bao: OpenBao) -> None:
     mount = bao.mount("kv", options={"version": "2"})
     bao.api("PUT", f"{mount}/data/app", {"data": {"token": VALUE}})
@@ -75,6 +81,10 @@ def test_a_reference_that_cannot_be_had_ends_the_task_before_it_begins(tmp_path:
     assert json.loads((tmp_path / "exitcode").read_text())["code"] == 24
     assert not (tmp_path / "began").exists()
     assert run({}, "--env", "A", "--", "true").returncode == 2
+    twice = run({"T": "one", "U": "two"}, "--env", "A=env://T", "--env", "A=env://U", "--", "true")
+    assert twice.returncode == 2
+    assert b"gives A twice" in twice.stderr
+    assert run({"GREETING": "secret+sauce"}, "--", "true").returncode == 0
 
 
 def test_an_account_is_given_back_when_the_command_has_ended(bao: OpenBao, postgres: PostgresServer, tmp_path: Path) -> None:

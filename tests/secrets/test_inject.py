@@ -19,6 +19,7 @@ from copilot.core.errors import (
     BadSecretTemplate,
     Cancelled,
     DiskFull,
+    LocalIOError,
     NotTmpfs,
     SecretKeyMissing,
     SecretNotFound,
@@ -168,6 +169,23 @@ def test_a_place_that_cannot_be_written_leaves_nothing_of_the_others(resolver: R
     with pytest.raises(SecretPathTaken):
         inject([parse_delivery(f"{memory}/{name}=env://TOKEN") for name in ("a", "bad", "c")], resolver, cancel)
     assert left_in(memory) == ["bad", "bad/keep"]
+
+
+def test_a_file_that_cannot_take_its_place_leaves_nothing_of_the_others(
+    resolver: Resolver, memory: Path, cancel: Token
+) -> None:
+    if os.geteuid() != 0:
+        pytest.fail("this test mounts over a file and runs as root")
+    mounted = memory / "mounted"
+    mounted.write_text("theirs")
+    subprocess.run(["/bin/mount", "--bind", str(mounted), str(mounted)], check=True)
+    try:
+        with pytest.raises(LocalIOError, match="busy"):
+            inject([parse_delivery(f"{memory}/{name}=env://TOKEN") for name in ("a", "mounted")], resolver, cancel)
+    finally:
+        subprocess.run(["/bin/umount", str(mounted)], check=True)
+    assert left_in(memory) == ["mounted"]
+    assert mounted.read_text() == "theirs"
 
 
 def test_a_full_volume_is_said_and_leaves_no_temporary_file(cancel: Token) -> None:

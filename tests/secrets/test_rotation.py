@@ -295,13 +295,14 @@ def test_an_app_that_cannot_be_told_is_a_warning_and_no_failure(tmp_path: Path, 
         [Path("/a")]
     )
     by_signal(signal.SIGHUP, pid_in(tmp_path / "none"), log)([Path("/a")])
-    (tmp_path / "pid").write_text("-1")
-    by_signal(signal.SIGHUP, pid_in(tmp_path / "pid"), log)([Path("/a")])
+    for nobody in ("-1", "0", str(2**40), "x"):
+        (tmp_path / "pid").write_text(nobody)
+        by_signal(signal.SIGHUP, pid_in(tmp_path / "pid"), log)([Path("/a")])
     gone = subprocess.Popen([sys.executable, "-c", "pass"])
     gone.wait()
     by_signal(signal.SIGHUP, lambda: [gone.pid], log)([Path("/a")])
     assert {event.level for event in log.events} == {"warning"}
-    assert len(log.named("secret.notified")) == 4
+    assert len(log.named("secret.notified")) == 7
     assert len(log.named("secret.notify_failed")) == 3
 
 

@@ -100,6 +100,7 @@ class SecretFiles:
         """See the class."""
         self._allow_disk = allow_disk
         self._staged: list[tuple[Path, Path]] = []
+        self._published: list[Path] = []
 
     def __enter__(self) -> Self:
         return self
@@ -150,6 +151,14 @@ class SecretFiles:
             except OSError as cause:
                 raise _local(cause, path) from cause
             del self._staged[0]
+            self._published.append(path)
+
+    def withdraw(self) -> None:
+        """Removes what was published: where a part of it is worth nothing."""
+        for path in self._published:
+            with suppress(OSError):
+                path.unlink()
+        self._published.clear()
 
 
 def same_content(path: Path, data: bytes) -> bool:
@@ -191,4 +200,4 @@ def _local(cause: OSError, path: Path) -> CopilotError:
         )
     if cause.errno in {errno.EISDIR, errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
         return SecretPathTaken(f"something else is where the secret {path} should be", op="inject", subject=subject)
-    return LocalIOError(f"the secret {path} cannot be written", op="inject", subject=subject)
+    return LocalIOError(f"the secret {path} cannot be written: {cause.strerror}", op="inject", subject=subject)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from copilot.core.errors import BadFlag, SecretPathTaken, SecretTooLarge
+from copilot.core.errors import BadFlag, CopilotError, SecretPathTaken, SecretTooLarge
 from copilot.core.flyte_secrets import FlyteSecrets, SecretMessage, map_secret
 from copilot.core.secret_refs import describe_ref, is_ref, parse_ref
 from copilot.secrets.files import SecretFile, SecretFiles, check_memory, check_paths
@@ -168,7 +168,11 @@ def inject(
         for file, data in contents:
             cancel.check()
             files.stage(file, data)
-        files.publish()
+        try:
+            files.publish()
+        except CopilotError:
+            files.withdraw()
+            raise
     return Injected(tuple(file.path for file, _ in contents), environment, placed)
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from copilot.core.ports import Log
 
+_MOST_PID = 2**22  # Linux's PID_MAX_LIMIT
+
 Notify = Callable[[Sequence[Path]], None]
 """Hears which files changed. Does not raise: a rotation that cannot be told is still a rotation, and is logged."""
 
@@ -66,8 +68,8 @@ def pid_in(path: Path) -> Callable[[], list[int]]:
             pid = int(path.read_text("ascii"))
         except (OSError, ValueError):
             return []
-        # 0 and negative numbers are groups of processes, and everybody.
-        return [pid] if pid > 0 else []
+        # 0 and negative numbers are groups of processes, and everybody; the file is the task's, and may hold anything.
+        return [pid] if 0 < pid <= _MOST_PID else []
 
     return find
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,7 +83,8 @@ def deliver_secrets(
 def take_back(done: Injected, resolver: Resolver, *, log: Log, grace: CancelToken) -> None:
     """Undoes ``done``: its files go, and what was lent is given back. Raises nothing: there is a reason for being here."""
     for path in done.files:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
     try:
         resolver.close(grace)
     except CopilotError as error:

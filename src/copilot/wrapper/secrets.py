@@ -19,7 +19,8 @@ CANNOT_READ = 22
 NO_RESOLVER = 24
 USAGE_ERROR = 2
 
-_SCHEMES = ("aws://", "azure://", "gcp://", "k8s://", "vault://", "secret+")
+_SCHEMES = ("aws://", "azure://", "gcp://", "k8s://", "vault://")
+_EXPLICIT = "secret+"
 _NOT_A_SECRET = ("k8s://http://", "k8s://https://")
 _RESOLVER = "copilot.cli.pods.exec_secrets"
 
@@ -116,11 +117,14 @@ class Handed:
             Refused: one of them cannot be had.
         """
         references = {name: value for name, value in environ.items() if is_reference(value)}
+        asked: dict[str, str] = {}
         for pair in pairs:
             name, equals, value = pair.partition("=")
             if not equals or not name or not value:
                 raise Refused("--env takes NAME=REFERENCE, like DB_PASSWORD=aws://prod/db#password.", USAGE_ERROR)
-            references[name] = value
+            if asked.setdefault(name, value) != value:
+                raise Refused(f"--env gives {name} twice. Give each secret a name of its own.", USAGE_ERROR)
+        references.update(asked)
         if not references:
             return
         import importlib  # noqa: PLC0415 - only a reference pays for it
@@ -143,4 +147,8 @@ class Handed:
 
 def is_reference(text: str) -> bool:
     """Whether a variable's value names a secret; as ``core.secret_refs.is_ref`` says, without loading it."""
+    if text.startswith(_EXPLICIT):
+        scheme, follows, _ = text[len(_EXPLICIT) :].partition("://")
+        letters = scheme.replace("-", "").replace("_", "")
+        return bool(follows) and "a" <= scheme[:1] <= "z" and letters.isascii() and letters.isalnum() and letters.islower()
     return text.startswith(_SCHEMES) and not text.startswith(_NOT_A_SECRET)
