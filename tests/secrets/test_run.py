@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,12 +10,12 @@ import psycopg
 import pytest
 from flyteidl2.core.security_pb2 import Secret
 
-from copilot.core.errors import LocalIOError, NotTmpfs, SecretNotFound
+from copilot.core.errors import LocalIOError, NotTmpfs, SecretLeaked, SecretNotFound
 from copilot.core.flyte_secrets import FlyteSecrets
 from copilot.core.secret_refs import parse_ref
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
-from copilot.secrets.custody import KeepRequest
+from copilot.secrets.custody import Custody, KeepRequest
 from copilot.secrets.files import SecretFile
 from copilot.secrets.inject import parse_delivery
 from copilot.secrets.keep import keep_secrets
@@ -23,6 +24,7 @@ from copilot.secrets.resolver import Resolver, open_resolver
 from copilot.secrets.run import SecretRequest, deliver_secrets
 from copilot.secrets.settings import SecretSettings, VaultSettings
 from copilot.testing.recording import RecordingLog
+from copilot.testing.secret_servers.whole_task import leases, lends_accounts, until
 
 if TYPE_CHECKING:
     from copilot.testing.secret_servers.openbao import OpenBao
@@ -34,18 +36,7 @@ CLOCK = SystemClock()
 @pytest.fixture
 def accounts(bao: OpenBao, postgres: PostgresServer) -> str:
     """A path that lends database accounts."""
-    mount = bao.mount("database")
-    config = {
-        "plugin_name": "postgresql-database-plugin",
-        "allowed_roles": "*",
-        "connection_url": f"postgresql://{{{{username}}}}:{{{{password}}}}@{postgres.host}:{postgres.port}/postgres?sslmode=disable",
-        "username": postgres.user,
-        "password": postgres.password,
-    }
-    bao.api("POST", f"{mount}/config/pg", config)
-    make = "CREATE ROLE \"{{name}}\" WITH LOGIN PASSWORD '{{password}}'"
-    bao.api("POST", f"{mount}/roles/app", {"db_name": "pg", "creation_statements": [make], "default_ttl": "60s"})
-    return f"{mount}/creds/app"
+    return lends_accounts(bao, postgres)
 
 
 def resolver_for(bao: OpenBao, log: RecordingLog) -> Resolver:
@@ -53,17 +44,22 @@ def resolver_for(bao: OpenBao, log: RecordingLog) -> Resolver:
     return open_resolver(settings, clock=CLOCK, log=log)
 
 
-def leases(bao: OpenBao, accounts: str) -> int:
-    answer = bao.api("GET", f"sys/leases/lookup/{accounts}?list=true") if lent(bao, accounts) else {"data": {"keys": []}}
-    return len(answer["data"]["keys"])
+class MinuteLater(SystemClock):
+    """The lease's time is over by then, if nobody renewed it."""
+
+    def now_s(self) -> float:
+        return super().now_s() + 60
 
 
-def lent(bao: OpenBao, accounts: str) -> bool:
-    try:
-        bao.api("GET", f"sys/leases/lookup/{accounts}?list=true")
-    except AssertionError:  # 404: there is none
-        return False
-    return True
+def last_renewal(bao: OpenBao, lease: str) -> object:
+    return bao.api("PUT", "sys/leases/lookup", {"lease_id": lease})["data"]["last_renewal"]
+
+
+def deliver(request: SecretRequest, bao: OpenBao, log: RecordingLog) -> Mapping[str, str]:
+    cancel = Token(CLOCK, timeout_s=60)
+    return deliver_secrets(
+        request, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel, grace=lambda: cancel
+    ).environment
 
 
 def test_everything_is_delivered_in_one_run_and_given_back_by_the_sidecar(
@@ -84,7 +80,7 @@ def test_everything_is_delivered_in_one_run_and_given_back_by_the_sidecar(
     assert done.environment == {"FLYTE_SECRETS_ENV_PREFIX": "_UNION_", "_UNION_G_K": "flytes"}
     user, password = (memory / "pg").read_text().split(":")
     assert (memory / "user").read_text() == user  # one lease, although asked for in two ways
-    assert leases(bao, accounts) == 1
+    assert len(leases(bao, accounts)) == 1
     url = f"postgresql://{user}:{password}@{postgres.host}:{postgres.port}/postgres"
     psycopg.connect(url).close()
 
@@ -93,7 +89,7 @@ def test_everything_is_delivered_in_one_run_and_given_back_by_the_sidecar(
     rotator.finish(cancel)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
-    assert leases(bao, accounts) == 0
+    assert leases(bao, accounts) == []
     nothing = KeepRequest(memory / "nothing")
     assert keep_secrets(nothing, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel) is None
 
@@ -116,6 +112,53 @@ def test_after_a_failure_nothing_is_there_and_nothing_stays_lent(
     request = SecretRequest(deliveries=deliveries, hand_over=hand_over)
     with pytest.raises(error):
         deliver_secrets(request, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel, grace=lambda: cancel)
-    assert leases(bao, accounts) == 0
+    assert leases(bao, accounts) == []
     assert [path for path in memory.rglob("*") if path.is_file()] == []
     assert not hand_over.is_file()
+
+
+def test_a_sidecar_that_is_started_again_renews_what_is_in_variables_and_gives_all_of_it_back(
+    bao: OpenBao, accounts: str, memory: Path, log: RecordingLog
+) -> None:
+    cancel, hand_over = Token(CLOCK, timeout_s=60), memory / "handover"
+    other = f"{accounts.rpartition('/')[0]}/other"
+    bao.api("POST", f"{other.replace('/creds/', '/roles/')}", bao.api("GET", accounts.replace("/creds/", "/roles/"))["data"])
+    deliveries = [f"P=vault://{accounts}#password", f"{memory}/user=vault://{other}#username"]
+    environment = deliver(SecretRequest(deliveries=list(map(parse_delivery, deliveries)), hand_over=hand_over), bao, log)
+    keep_secrets(KeepRequest(hand_over), resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)  # and it is killed
+    before = (memory / "user").read_text()
+    assert environment["P"] not in hand_over.read_text()
+    (lease,) = (f"{accounts}/{key}" for key in leases(bao, accounts))
+
+    assert last_renewal(bao, lease) is None
+    rotator = keep_secrets(KeepRequest(hand_over), resolver_for(bao, log), clock=MinuteLater(), log=log, cancel=cancel)
+    assert rotator is not None
+    assert rotator.step(cancel) == [memory / "user"]
+    assert (memory / "user").read_text() != before  # a file has another account, and the app is told
+    assert len(leases(bao, other)) == 2
+    assert [f"{accounts}/{key}" for key in leases(bao, accounts)] == [lease]  # a variable cannot have another
+    assert last_renewal(bao, lease) is not None
+    rotator.finish(cancel)
+    assert leases(bao, accounts) == leases(bao, other) == []
+
+
+def test_what_an_init_that_is_run_again_hands_over_is_kept_as_well(
+    bao: OpenBao, accounts: str, memory: Path, log: RecordingLog
+) -> None:
+    cancel, hand_over, ready = Token(CLOCK, timeout_s=60), memory / "handover", memory / "READY"
+    request = SecretRequest(deliveries=[parse_delivery(f"P=vault://{accounts}#password")], hand_over=hand_over)
+    custody = Custody(KeepRequest(hand_over, nothing_comes=ready.exists), lambda: resolver_for(bao, log), clock=CLOCK, log=log)
+    custody.begin()
+    for run in (1, 2):
+        value = deliver(request, bao, log)["P"]
+        until(lambda run=run: len(log.named("secrets.kept")) == run, "nothing was taken over")  # type: ignore[misc] # mypy's
+        assert value not in hand_over.read_text()
+    ready.touch()
+    assert len(leases(bao, accounts)) == 2
+    (memory / "outputs").mkdir()
+    (memory / "outputs" / "told").write_text(value)
+    with pytest.raises(SecretLeaked):
+        custody.guard([memory / "outputs"], "refuse", cancel)
+    custody.finish(cancel)
+    assert leases(bao, accounts) == []
+    assert not hand_over.exists()

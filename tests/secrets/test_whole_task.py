@@ -176,8 +176,10 @@ def test_a_crash_leaves_no_core_file_and_a_second_start_reads_anew(pod: Pod, man
     bao.api("PUT", f"{managers.mount}/data/app", {"data": {"token": changed}})
     pod.start_sidecar(n=INTEGER)
     until(lambda: (pod.secrets / "kv").read_text() == changed, "the file holds the old value")
+    assert len(leases(bao, managers.lent)) == 1  # the variable's own account, and no other
     assert pod.main("import os, pathlib; pathlib.Path(os.environ['OUT'], 'n').write_text('1')") == 0
     assert pod.end() == 0
+    assert leases(bao, managers.lent) == []
     assert_nothing_shows(pod.left(pod.control / "environment"), managers, changed)
 
 

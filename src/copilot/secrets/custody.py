@@ -64,8 +64,8 @@ class Custody:
         self._log = log
         self._stop = Token(clock, why="the task has ended")
         self._lock = threading.Lock()
-        self._resolver: Resolver | None = None
-        self._rotator: Rotator | None = None
+        self._resolvers: list[Resolver] = []
+        self._rotators: list[Rotator] = []
         self._guard: LeakGuard | None = None
         self._guarded = 0
         self._thread = threading.Thread(target=self._run, name="secrets", daemon=True)
@@ -99,7 +99,7 @@ class Custody:
             return []
         from copilot.secrets.leak_guard import LeakGuard  # noqa: PLC0415 - only a pod with secrets pays for it
 
-        values = [] if self._resolver is None else self._resolver.ever()
+        values = [each for resolver in self._resolvers for each in resolver.ever()]
         if self._guard is None or self._guarded != len(values):  # a value more: all has to be looked at anew
             self._guard, self._guarded = LeakGuard(values), len(values)
         return self._guard.enforce(roots, policy, self._log, cancel)
@@ -111,29 +111,50 @@ class Custody:
             left_s = cancel.remaining_s()
             self._thread.join(_JOIN_S if left_s is None else min(_JOIN_S, left_s))
         try:
-            if self._take() and self._rotator is not None:
-                self._rotator.finish(cancel)
-                self._log.event("secrets.given_back")
+            self._take()
         except CopilotError as error:
             self._log.event("secret.close_failed", level="warning", reason=error.reason, error=error.message)
+        for resolver in self._resolvers:
+            try:
+                resolver.close(cancel)
+            except CopilotError as error:
+                self._log.event("secret.close_failed", level="warning", reason=error.reason, error=error.message)
+            else:
+                self._log.event("secrets.given_back")
         with suppress(OSError):
             self._request.hand_over.unlink(missing_ok=True)
 
     def _take(self) -> bool:
         """Whether there is something in our keeping now; takes what waits to be taken."""
         with self._lock:
-            if self._rotator is None and self._request.hand_over.exists():
+            if self._waits():
                 from copilot.secrets.keep import keep_secrets  # noqa: PLC0415 - as above
 
-                self._resolver = self._open()
-                self._rotator = keep_secrets(self._request, self._resolver, clock=self._clock, log=self._log, cancel=self._stop)
-            return self._rotator is not None
+                resolver = self._open()
+                self._resolvers.append(resolver)  # first: what it comes to hold is given back, also when it is stopped there
+                rotator = keep_secrets(self._request, resolver, clock=self._clock, log=self._log, cancel=self._stop)
+                if rotator is not None:
+                    self._rotators.append(rotator)
+            return bool(self._rotators)
+
+    def _waits(self) -> bool:
+        """Whether something was handed over since we looked last: init may have failed after that, and be run again."""
+        if not self._rotators:
+            return self._request.hand_over.exists()
+        from copilot.secrets.handover import HandOver  # noqa: PLC0415 - as above
+
+        return HandOver(self._request.hand_over, self._clock).waits()
 
     def _run(self) -> None:
         try:
-            if self._await_hand_over() and self._rotator is not None:
+            if not self._await_hand_over():
+                return
+            while not self._stop.cancelled:
                 self._log.event("secrets.kept", level="debug", interval_s=self._request.interval_s)
-                self._rotator.run(self._stop)
+                self._rotators[-1].run(
+                    Token(self._clock, parent=self._stop, latch=_Anew(self._request, self._clock, self._waits))
+                )
+                self._take()
         except Interrupted:
             return
         except CopilotError as error:
@@ -148,3 +169,31 @@ class Custody:
             if over or self._stop.wait(wait_s):
                 return False
             wait_s = min(_LAST_LOOK_S, wait_s * _SLOWER)
+
+
+class _Anew:
+    """Set once init has handed over again; looked at now and then, and no more once init is over."""
+
+    def __init__(self, request: KeepRequest, clock: Clock, waits: Callable[[], bool]) -> None:
+        self._request = request
+        self._clock = clock
+        self._waits = waits
+        self._next_s = 0.0
+        self._seen: tuple[int, ...] = ()
+        self._over = self._set = False
+
+    def is_set(self) -> bool:
+        """Whether something waits."""
+        now_s = self._clock.monotonic_s()
+        if self._over or now_s < self._next_s:
+            return self._set
+        self._next_s = now_s + _LAST_LOOK_S
+        self._over = self._request.nothing_comes()  # asked first: what was handed over before it is seen
+        try:
+            facts = self._request.hand_over.stat()
+        except OSError:
+            return False
+        if self._seen != (facts.st_ino, facts.st_mtime_ns):
+            self._seen = (facts.st_ino, facts.st_mtime_ns)
+            self._set = self._waits()
+        return self._set

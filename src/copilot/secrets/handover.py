@@ -2,7 +2,8 @@
 
 Without it the sidecar could neither renew what init was lent nor give it back. The file is for these two containers only: it
 lies in the control directory, never among what the task sees, and is refused on a disk whatever was allowed for secrets. What
-is left of it after reading says where secrets were placed, so that a sidecar that is started again can read them anew.
+is left of it after reading is no secret: where secrets were placed and the leases they hang on, so that a sidecar that is
+started again can read them anew, renew what a running process has in its variables, and give the leases back.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from copilot.core.ports import Clock
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.resolver import Resolver
 
 
@@ -48,12 +50,14 @@ class Taken:
         templates: files rendered from several secrets.
         allow_disk: files may be on volumes that are not memory.
         again: another process took the values before: they have to be read anew.
+        lent: what it took was lent on these, each with one reference of its address; only with ``again``.
     """
 
     placed: tuple[Delivery, ...]
     templates: tuple[Template, ...] = ()
     allow_disk: bool = False
     again: bool = False
+    lent: tuple[tuple[SecretRef, Lease], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +113,19 @@ class HandOver:
                 subject=str(self.path),
                 hint="Look at the volume's mode.",
             ) from None
+        elapsed_s = max(0.0, self.clock.now_s() - state["at_s"])
+        again = "secrets" not in state
         taken = Taken(
             tuple(_delivery(each) for each in state["placed"]),
             tuple(_template(each) for each in state["templates"]),
             allow_disk=state["allow_disk"],
-            again="secrets" not in state,
+            again=again,
+            lent=tuple((parse_ref(text), _lease(lease, elapsed_s, self.clock)) for text, lease in state["lent"])
+            if again
+            else (),
         )
-        if taken.again:
+        if again:
             return taken
-        elapsed_s = max(0.0, self.clock.now_s() - state["at_s"])
         for name, session in state["sessions"].items():
             provider = resolver.provider(name)
             if isinstance(provider, Resumable):
@@ -128,8 +136,16 @@ class HandOver:
             for text in each["refs"]:
                 ref = parse_ref(text)
                 resolver.remember(ref, payload.pick(ref))
-        self._write({name: state[name] for name in ("placed", "templates", "allow_disk")})
+        lent = [(each["refs"][0], each["lease"]) for each in state["secrets"] if each["lease"] is not None]
+        self._write({name: state[name] for name in ("at_s", "placed", "templates", "allow_disk")} | {"lent": lent})
         return taken
+
+    def waits(self) -> bool:
+        """Whether there are values that nobody has taken."""
+        try:
+            return "secrets" in json.loads(self.path.read_bytes())
+        except (OSError, ValueError):
+            return False
 
     def _write(self, state: Mapping[str, Any]) -> None:
         with SecretFiles() as files:

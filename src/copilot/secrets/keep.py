@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 
 from copilot.core.errors import CopilotError, Interrupted
 from copilot.core.secret_refs import describe_ref
-from copilot.secrets.handover import HandOver
+from copilot.secrets.handover import HandOver, Taken
+from copilot.secrets.providers.grouping import address
 from copilot.secrets.rotate import Rotator
+from copilot.secrets.values import Payload, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +25,8 @@ def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log:
     """A rotator over what init handed over; None if it handed nothing over. Drive it with ``run``, and ``finish`` it.
 
     A sidecar that was started again finds where secrets were placed, but no values: they are read anew, and files that hold
-    others are rewritten. What cannot be read is left as it is, with a warning.
+    others are rewritten. What cannot be read is left as it is, with a warning. What was lent before is given back at the end;
+    accounts that are only in variables stay those that they are, and go on being renewed.
 
     Raises:
         LocalIOError: what was handed over cannot be read.
@@ -35,6 +38,7 @@ def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log:
     templates = taken.templates
     if taken.again:
         log.event("secrets.read_again", level="warning", secrets=len(placed), why="this is not the sidecar's first start")
+        _adopt(taken, resolver)
         placed = [each for each in placed if _readable(resolver, [each.candidates[0]], log, cancel)]
         templates = tuple(each for each in templates if _readable(resolver, each.refs(), log, cancel))
     return Rotator(
@@ -48,6 +52,18 @@ def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log:
         allow_disk=taken.allow_disk,
         stale=taken.again,
     )
+
+
+def _adopt(taken: Taken, resolver: Resolver) -> None:
+    written = {address(each.candidates[0]) for each in taken.placed if each.files}
+    written |= {address(ref) for template in taken.templates for ref in template.refs()}
+    for lent, lease in taken.lent:
+        value = Secret(b"", Payload(raw=b"", lease=lease))  # nobody needs the value itself, who only renews and gives back
+        resolver.adopt(lent, value)
+        for each in taken.placed:
+            ref = each.candidates[0]
+            if address(ref) == address(lent) and address(ref) not in written:
+                resolver.remember(ref, value)
 
 
 def _readable(resolver: Resolver, refs: Sequence[SecretRef], log: Log, cancel: CancelToken) -> bool:

@@ -211,6 +211,13 @@ class Resolver:
         """Takes over a value another process of the pod resolved."""
         self._keep({ref: value})
 
+    def adopt(self, ref: SecretRef, value: SecretValue) -> None:
+        """Gives back at the end what another process of the pod was lent."""
+        lease = lease_of(value)
+        if lease is not None:
+            with self._lock:
+                self._leased[lease.lease_id] = (ref, value)
+
     def provider(self, name: str) -> SecretProvider:
         """The provider of that name, opened if it was not."""
         return self._providers.get(name)
