@@ -90,6 +90,15 @@ def test_repeated_secrets_are_masked_and_nothing_of_them_is_left(value: bytes, t
     assert text.startswith((b"<", MASK))
 
 
+def test_what_is_learned_later_is_masked_from_then_on() -> None:
+    mask = StreamMask([b"the-first"])
+    assert mask.feed(b"the-first the-second ") == b"*** the-second "
+    mask.learn([b"the-second"])
+    assert mask.feed(b"the-first the-se") == b"*** "
+    mask.learn([])
+    assert mask.feed(b"cond\n") + mask.finish() == b"***\n"
+
+
 def test_short_values_are_left_alone() -> None:
     assert masked([b"abc"], [b"abcabc"]) == b"abcabc"
 

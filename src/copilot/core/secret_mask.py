@@ -24,15 +24,22 @@ class StreamMask:
 
     def __init__(self, values: Iterable[bytes]) -> None:
         """See the class."""
+        self._needles: list[bytes] = []
+        self._longest = 0
+        self._held = b""
+        self.learn(values)
+
+    def learn(self, values: Iterable[bytes]) -> None:
+        """From the next chunk on these must not be seen either."""
         found = {
             form
             for value in values
             for text in (value, value.strip(), *leaves(value, sensitive=True))
             for form in spellings(text)
         }
-        self._needles = sorted(found, key=lambda needle: (-len(needle), needle))
-        self._longest = len(self._needles[0]) if self._needles else 0
-        self._held = b""
+        if not found.issubset(self._needles):
+            self._needles = sorted(found.union(self._needles), key=lambda needle: (-len(needle), needle))
+            self._longest = len(self._needles[0])
 
     def feed(self, chunk: bytes) -> bytes:
         """What may be passed on now."""

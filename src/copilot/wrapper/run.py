@@ -110,7 +110,7 @@ def _run(
     ending = control.Ending()
     ending.started_at_s, began_s = time.time(), time.monotonic()
     kills = memory.oom_kills()
-    streams = Streams(handed.mask)
+    streams = Streams(handed.mask, handed.news)
     try:
         _redirect(streams, asked)
     except OSError as error:

@@ -76,6 +76,26 @@ class Handed:
                 continue
         return known
 
+    def news(self) -> Callable[[], list[bytes]]:
+        """Tells, each time it is called, what the secret files hold that were written since the last time."""
+        seen: dict[bytes, tuple[int, int]] = {}
+
+        def look() -> list[bytes]:
+            found = []
+            for path in self.files:
+                try:
+                    facts = os.stat(path)  # noqa: PTH116 - pathlib would cost more than the task's own start
+                    if seen.get(path) == (facts.st_ino, facts.st_mtime_ns):
+                        continue
+                    with open(path, "rb") as file:  # noqa: PTH123 - as above
+                        found.append(file.read())
+                except OSError:
+                    continue
+                seen[path] = (facts.st_ino, facts.st_mtime_ns)
+            return found
+
+        return look
+
     def close(self) -> None:
         """Gives back what was lent."""
         self._close()

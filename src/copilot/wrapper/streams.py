@@ -20,9 +20,10 @@ class Streams:
         broken: the first error of a file that could not be kept whole, or None.
     """
 
-    def __init__(self, known: Callable[[], list[bytes]]) -> None:
-        """As they are. ``known`` gives the secrets that must not be seen in what is kept."""
+    def __init__(self, known: Callable[[], list[bytes]], news: Callable[[], Callable[[], list[bytes]]]) -> None:
+        """As they are. ``known`` gives the secrets that must not be seen in what is kept, ``news`` what tells further ones."""
         self._known = known
+        self._news = news
         self.actions: list[tuple[int, int, int]] = []
         self.broken: OSError | None = None
         self._ours: list[int] = []
@@ -47,7 +48,7 @@ class Streams:
         reader, writer = os.pipe()
         self._ours.append(writer)
         self.actions.append((os.POSIX_SPAWN_DUP2, writer, number))
-        self._pumps.append(_Pump(reader, descriptor, passed_on, known))
+        self._pumps.append(_Pump(reader, descriptor, passed_on, known, self._news()))
 
     def started(self) -> None:
         """The command has its descriptors: ours are closed, and bytes begin to flow."""
@@ -66,8 +67,9 @@ class Streams:
 class _Pump:
     """From one pipe to a file and a descriptor."""
 
-    def __init__(self, reader: int, file: int, passed_on: int, known: list[bytes]) -> None:
+    def __init__(self, reader: int, file: int, passed_on: int, known: list[bytes], news: Callable[[], list[bytes]]) -> None:
         self._mask = None
+        self._news = news
         if known:
             from copilot.core.secret_mask import StreamMask  # noqa: PLC0415 - only a task with secrets pays for it
 
@@ -107,7 +109,11 @@ class _Pump:
                 continue
             if not chunk:
                 break
-            self._keep(chunk if self._mask is None else self._mask.feed(chunk))
+            if self._mask is not None:
+                # Whoever prints a value has it from a file that was written before: it is known in time.
+                self._mask.learn(self._news())
+                chunk = self._mask.feed(chunk)
+            self._keep(chunk)
         if self._mask is not None:
             self._keep(self._mask.finish())
         if self._file >= 0:
