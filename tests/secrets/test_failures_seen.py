@@ -134,6 +134,12 @@ def template_asks_for_nothing(world: World) -> list[str]:
     return ["--secrets-template", target, "--secrets-name", f"app=vault://{world.mount}/app"]
 
 
+def two_of_one_name(world: World) -> list[str]:
+    (world.disk / "t.j2").write_text("{{ app }}")
+    names = ["--secrets-name", "app=env://HOME", "--secrets-name", "app=env://PATH"]
+    return ["--secrets-template", f"{world.memory}/secrets/t={world.disk}/t.j2", *names]
+
+
 def no_reference(_world: World) -> list[str]:
     return ["--secret", f"X={VALUE}"]
 
@@ -145,7 +151,7 @@ FAILURES = [
     (wrong_key, "SecretKeyMissing", "has no field", "Its fields are: password"),
     (binary_for_text, "SecretNotText", "binary", "as a file"),
     (too_large, "SecretTooLarge", "140000 bytes", "as a file"),
-    (on_a_disk, "SecretNotOnTmpfs", "not on a memory volume", "medium: Memory"),
+    (on_a_disk, "SecretNotOnTmpfs", "not on a memory volume", "medium: Memory.*--secrets-allow-disk"),
     (two_for_one_path, "SecretPathTaken", "two secrets", "path of its own"),
     (two_for_one_variable, "SecretPathTaken", "two secrets", "name of its own"),
     (template_asks_for_nothing, "BadSecretTemplate", "line 2", "app.tokn"),
@@ -181,18 +187,19 @@ def no_certificates(world: World) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("prepare", "sentence", "hint"),
+    ("prepare", "reason", "sentence", "hint"),
     [
-        (no_address, "no address of Vault is known", "Set VAULT_ADDR"),
-        (no_url, "127.0.0.1:[0-9]+, is no URL", "VAULT_ADDR to http"),
-        (no_certificates, "ca.pem, cannot be read", "VAULT_CACERT"),
+        (two_of_one_name, "BadFlag", "gives app twice", "name of its own"),
+        (no_address, "BadConfig", "no address of Vault is known", "Set VAULT_ADDR"),
+        (no_url, "BadConfig", "127.0.0.1:[0-9]+, is no URL", "VAULT_ADDR to http"),
+        (no_certificates, "BadConfig", "ca.pem, cannot be read", "VAULT_CACERT"),
     ],
 )
-def test_a_manager_that_cannot_be_asked_at_all_is_told_at_once(
-    world: World, prepare: Callable[[World], list[str]], sentence: str, hint: str
+def test_what_is_wrong_before_a_manager_is_asked_is_told_at_once(
+    world: World, prepare: Callable[[World], list[str]], reason: str, sentence: str, hint: str
 ) -> None:
     failed = world.fails(*prepare(world))
-    assert (failed["reason"], failed["code"]) == ("BadConfig", "2")
+    assert (failed["reason"], failed["code"]) == (reason, "2")
     assert re.search(sentence, failed["message"]), failed["message"]
     assert re.search(hint, failed["message"]), failed["message"]
 

@@ -162,3 +162,19 @@ def test_what_an_init_that_is_run_again_hands_over_is_kept_as_well(
     custody.finish(cancel)
     assert leases(bao, accounts) == []
     assert not hand_over.exists()
+
+
+def test_a_hand_over_that_cannot_be_read_is_told_and_stops_only_what_must_not_leak(
+    memory: Path, tmp_path: Path, log: RecordingLog
+) -> None:
+    (memory / "handover").write_text("{")
+    settings = SecretSettings()
+    custody = Custody(
+        KeepRequest(memory / "handover"), lambda: open_resolver(settings, clock=CLOCK, log=log), clock=CLOCK, log=log
+    )
+    cancel = Token(CLOCK, timeout_s=60)
+    assert custody.guard([tmp_path], "off", cancel) == custody.guard([tmp_path], "warn", cancel) == []
+    assert [event.level for event in log.named("secrets.not_known")] == ["error"]
+    with pytest.raises(LocalIOError, match="handed over"):
+        custody.guard([tmp_path], "refuse", cancel)
+    custody.finish(cancel)

@@ -94,8 +94,15 @@ class Custody:
         Raises:
             SecretLeaked: there is one, and ``policy`` is ``refuse``.
             UnreadableOutput: a file cannot be read.
+            LocalIOError: what was handed over cannot be read, and ``policy`` is ``refuse``.
         """
-        if policy == "off" or not self._take():
+        if policy == "off":
+            return []
+        if policy == "refuse":
+            self._take()
+        elif not self.know():  # told by then: a warning is all that was asked for
+            return []
+        if not self._resolvers:
             return []
         from copilot.secrets.leak_guard import LeakGuard  # noqa: PLC0415 - only a pod with secrets pays for it
 

@@ -59,7 +59,12 @@ def check_paths(files: Sequence[SecretFile]) -> None:
                 )
 
 
-def check_memory(path: Path, *, hint: str = "Use an emptyDir with medium: Memory, or allow disks expressly.") -> None:
+_ON_A_DISK = (
+    "Use an emptyDir with medium: Memory, or allow disks expressly: --secrets-allow-disk, with copilot secrets --allow-disk."
+)
+
+
+def check_memory(path: Path, *, hint: str = _ON_A_DISK) -> None:
     """Raises ``NotTmpfs`` unless ``path`` (or the nearest directory above it that exists) is on a memory volume."""
     existing = path
     while not existing.exists():

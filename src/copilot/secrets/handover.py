@@ -111,7 +111,7 @@ class HandOver:
                 "what init handed over cannot be read",
                 op="take over",
                 subject=str(self.path),
-                hint="Look at the volume's mode.",
+                hint="It is for its owner alone: let init and the sidecar run as one user.",
             ) from None
         elapsed_s = max(0.0, self.clock.now_s() - state["at_s"])
         again = "secrets" not in state

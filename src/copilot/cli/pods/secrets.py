@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from copilot.cli.arguments.pflag import Parsed
     from copilot.cli.session import Session
     from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef
     from copilot.secrets.files import SecretFile
 
 GRACE_S: Final = 10.0
@@ -118,12 +119,14 @@ def _variables(request: SecretRequest) -> list[str]:
 
 
 def _templates(parsed: Parsed) -> list[Template]:
-    names = {}
+    names: dict[str, SecretRef] = {}
     for text in parsed.values.get("secrets-name", ()):
         name, equals, reference = text.partition("=")
         if not equals or not name.isidentifier():
             raise BadFlag("--secrets-name takes NAME=REFERENCE", op="flags", subject="--secrets-name")
-        names[name] = parse_ref(reference)
+        ref = parse_ref(reference)
+        if names.setdefault(name, ref) != ref:
+            raise BadFlag(f"--secrets-name gives {name} twice", op="flags", subject=name, hint="Give each a name of its own.")
     templates = []
     for text in parsed.values.get("secrets-template", ()):
         target, equals, source = text.partition("=")
