@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from copilot.core.secret_refs import MANAGER_SCHEMES, is_ref
 from copilot.testing.secret_servers.http import Answer, HttpServer
-from copilot.testing.secret_servers.whole_task import COPILOT, PLAIN, fresh_value, leases, lends_accounts, until
+from copilot.testing.secret_servers.whole_task import COPILOT, PLAIN, fresh_value, leases, lends_accounts, until, was_renewed
 from copilot.wrapper.install import install
 from copilot.wrapper.secrets import is_reference
 
@@ -102,6 +102,23 @@ def test_an_account_is_given_back_when_the_command_has_ended(bao: OpenBao, postg
     assert leases(bao, lent) == []
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(f"postgresql://{user}:{password}@{postgres.host}:{postgres.port}/postgres").close()
+
+
+@pytest.mark.parametrize("program", [("exec",), ("secrets", "exec")])
+def test_an_account_goes_on_being_renewed_while_the_command_runs(
+    bao: OpenBao, postgres: PostgresServer, program: tuple[str, ...]
+) -> None:
+    lent = lends_accounts(bao, postgres, ttl="8s")
+    environ = {**PLAIN, "VAULT_ADDR": bao.address, "VAULT_TOKEN": bao.root}
+    argv = [COPILOT, *program, "--env", f"P=vault://{lent}#password", "--", "sh", "-c", "echo on; read word"]
+    process = subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"on\n"
+    (lease,) = leases(bao, lent)
+    until(lambda: was_renewed(bao, f"{lent}/{lease}"), "nobody renews it")
+    process.communicate(b"enough\n", timeout=60)
+    assert process.returncode == 0
+    assert leases(bao, lent) == []
 
 
 def test_sigterm_ends_the_wait_for_a_manager(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from copilot.secrets.files import SecretFile
 from copilot.secrets.hardening import forbid_core_dumps
 from copilot.secrets.inject import Delivery, inject, parse_delivery, resolve_environment
 from copilot.secrets.render import Template
+from copilot.secrets.renewing import renewing
 from copilot.secrets.resolver import Checked, Resolver, open_resolver
 from copilot.secrets.settings import settings_from
 
@@ -106,8 +107,9 @@ def _exec(
             environ = resolve_environment(opened.environ, opened.resolver, opened.cancel, extra=extra)
             written = inject(deliveries, opened.resolver, opened.cancel, allow_disk=allow_disk).files
             if opened.resolver.lends():
-                # Somebody must stay to give the leases back when the command has ended.
-                return run_child(argv, environ, latch=invocation.latch, log=opened.session.log, cancel=opened.cancel)
+                # Somebody must stay to renew the leases, and to give them back when the command has ended.
+                with renewing(opened.resolver, clock=opened.session.clock, log=opened.session.log):
+                    return run_child(argv, environ, latch=invocation.latch, log=opened.session.log, cancel=opened.cancel)
         become(argv, environ)
     except BadFlag:  # there is no such command: its files are nobody's
         for path in written:

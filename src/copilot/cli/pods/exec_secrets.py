@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
@@ -30,7 +31,7 @@ class Resolved:
         variables: name → value.
         known: every value that must not be seen in the command's kept output.
         lent: something is to be given back.
-        close: gives it back, and tells the log when that fails. Never raises.
+        close: ends its renewal and gives it back, and tells the log when that fails. Never raises.
     """
 
     exit_code: int = 0
@@ -86,9 +87,19 @@ def resolve(references: Mapping[str, str], environ: Mapping[str, str], pending: 
         return Resolved(session.fail(error, code=_CODE))
     known = tuple(value.reveal() for value in values.values())
     if resolver.lends():
-        return Resolved(0, variables, known, lent=True, close=lambda: _close(resolver, session))
+        return Resolved(0, variables, known, lent=True, close=_keep(resolver, session))
     _close(resolver, session)
     return Resolved(0, variables, known)
+
+
+def _keep(resolver: Resolver, session: Session) -> Callable[[], None]:
+    """Has the leases renewed from now on; gives what ends that."""
+    from copilot.secrets.renewing import renewing  # noqa: PLC0415 - only who was lent something pays for it
+
+    kept = ExitStack()
+    kept.callback(_close, resolver, session)
+    kept.enter_context(renewing(resolver, clock=session.clock, log=session.log))
+    return kept.close
 
 
 def _close(resolver: Resolver, session: Session) -> None:

@@ -113,6 +113,11 @@ def leases(bao: OpenBao, lent: str) -> list[str]:
         return []
 
 
+def was_renewed(bao: OpenBao, lease: str) -> bool:
+    """Whether the lease of that full name has been given more time."""
+    return bao.api("PUT", "sys/leases/lookup", {"lease_id": lease})["data"]["last_renewal"] is not None
+
+
 def every_manager(
     home: Path,
     *,
