@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +25,19 @@ from copilot.secrets.files import SecretFile
 from copilot.secrets.handover import HandOver
 from copilot.secrets.inject import Delivery, inject, parse_delivery
 from copilot.secrets.notify import by_command, by_signal, pid_in, processes_called
+from copilot.secrets.providers.grouping import WithoutLeases
+from copilot.secrets.registry import ProviderContext, Providers
 from copilot.secrets.render import Template
 from copilot.secrets.resolver import Resolver, lease_of, open_resolver
 from copilot.secrets.rotate import Rotator
 from copilot.secrets.settings import SecretSettings, VaultSettings
+from copilot.secrets.values import Lease, Payload, Secret
 from copilot.testing.clock import FakeClock
 from copilot.testing.recording import RecordingLog
 
 if TYPE_CHECKING:
+    from copilot.core.ports import CancelToken
+    from copilot.core.secret_ports import SecretRef, SecretValue
     from copilot.testing.secret_servers.openbao import OpenBao
     from copilot.testing.servers.postgresql import PostgresServer
 
@@ -118,6 +123,57 @@ def test_a_value_that_is_only_a_variable_is_not_read_again(memory: Path, log: Re
     assert Rotator(resolver, done.placed, clock=clock, log=log).due_in_s() is None
     done = inject([parse_delivery("X=env://T"), parse_delivery(f"{memory}/t=env://T")], resolver, Token(clock))
     assert Rotator(resolver, done.placed, clock=clock, log=log).due_in_s() is not None
+
+
+class Lender(WithoutLeases):
+    """Lends every value for a minute; a renewal gets ``grants_s``."""
+
+    max_batch = 1
+
+    def __init__(self, clock: FakeClock) -> None:
+        self.clock, self.grants_s, self.lent = clock, 60.0, 0
+
+    def lease(self, seconds: float) -> Lease:
+        return Lease(f"lease-{self.lent}", seconds, renewable=True, expires_at_s=self.clock.monotonic_s() + seconds)
+
+    def resolve(self, refs: Sequence[SecretRef], cancel: CancelToken) -> Mapping[SecretRef, SecretValue]:
+        cancel.check()
+        self.lent += 1
+        payload = Payload(raw=f"value-{self.lent}".encode(), lease=self.lease(60))
+        return {ref: payload.pick(ref) for ref in refs}
+
+    def renew(self, value: SecretValue, cancel: CancelToken) -> SecretValue:
+        cancel.check()
+        assert isinstance(value, Secret)
+        return value.with_lease(self.lease(self.grants_s))
+
+    def whoami(self, cancel: CancelToken) -> str:
+        cancel.check()
+        return "the test"
+
+    def close(self, cancel: CancelToken) -> None:
+        cancel.check()
+
+
+def test_a_variable_whose_lease_comes_to_its_end_is_warned_of_and_nothing_is_lent_in_its_place(
+    memory: Path, log: RecordingLog
+) -> None:
+    clock = FakeClock()
+    cancel, lender = Token(clock), Lender(clock)
+    providers = Providers(ProviderContext(SecretSettings(), clock), registry={"my": ("unused:unused", "")})
+    providers._opened["my"] = lender
+    resolver = Resolver(providers, clock=clock, log=log)
+    done = inject([parse_delivery("X=my://one"), parse_delivery(f"{memory}/two=my://two")], resolver, cancel)
+    rotator = Rotator(resolver, done.placed, clock=clock, log=log, jitter=0.0)
+    for grants_s, lent in ((60.0, 2), (20.0, 3)):
+        lender.grants_s = grants_s
+        clock.advance(rotator.due_in_s() or 0)
+        rotator.step(cancel)
+        assert lender.lent == lent  # the file's is replaced
+    (told,) = log.named("secret.ends")
+    assert (told.level, told.fields["ref"], told.fields["left_s"]) == ("warning", "my://one", 20.0)
+    assert (memory / "two").read_bytes() == b"value-3"
+    assert rotator.due_in_s() == pytest.approx(40)  # the variable is nobody's business any more
 
 
 def test_a_template_is_rendered_again_when_one_of_its_secrets_changes(memory: Path) -> None:

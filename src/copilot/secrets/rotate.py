@@ -5,6 +5,7 @@ A failure never takes a value away: what is there stays, the log says so, and it
 
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,9 +36,10 @@ _LAST_RETRY_S = 60.0
 
 @dataclass(slots=True)
 class _Item:
-    """One secret at its manager: all the references that read it, and when it is next looked at."""
+    """One secret at its manager: all the references that read it, whether files hold it, and when it is next looked at."""
 
     refs: list[SecretRef]
+    written: bool = True
     due_at_s: float = 0.0
     full_lease_s: float = 0.0
     failures: int = 0
@@ -94,7 +96,7 @@ class Rotator:
 
     def due_in_s(self) -> float | None:
         """Seconds until something is due, never negative; None if nothing ever is."""
-        times = [item.due_at_s for item in self._items]
+        times = [item.due_at_s for item in self._items if item.due_at_s < math.inf]
         if self._unwritten:
             times.append(self._rewrite_at_s)
         return max(0.0, min(times) - self._clock.monotonic_s()) if times else None
@@ -142,6 +144,7 @@ class Rotator:
             # A variable of a running process cannot be changed: only its lease is worth a thought.
             if lease is None and (self._interval_s is None or once or where not in written):
                 continue
+            item.written = where in written
             self._begin(item, lease)
             items.append(item)
         return items
@@ -164,6 +167,9 @@ class Rotator:
         try:
             lease = self._lease(item)
             if lease is not None and lease.renewable and self._renewed(item, cancel):
+                return set()
+            if not item.written:
+                self._leave(item)
                 return set()
             before = {ref: self._resolver.values()[ref].reveal() for ref in item.refs}
             after = self._resolver.resolve(item.refs, cancel, refresh=True)
@@ -204,6 +210,20 @@ class Rotator:
             return False
         self._begin(item, lease)
         return True
+
+    def _leave(self, item: _Item) -> None:
+        """The process that has it in its variables cannot be given another: nothing more can be done than to say so."""
+        lease = self._lease(item)
+        left_s = 0.0 if lease is None else max(0.0, lease.expires_at_s - self._clock.monotonic_s())
+        item.due_at_s = math.inf
+        self._log.event(
+            "secret.ends",
+            level="warning",
+            ref=describe_ref(item.refs[0]),
+            left_s=round(left_s, 1),
+            why="its lease cannot be renewed any more, and a variable of a running process cannot be replaced",
+            hint="Ask for it as a file, or for a longer max_ttl.",
+        )
 
     def _lease(self, item: _Item) -> Lease | None:
         return lease_of(self._resolver.values()[item.refs[0]])
