@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
@@ -42,6 +43,16 @@ def test_other_languages_spellings_are_known(spelled: bytes) -> None:
 def test_base64_in_lines_is_found(value: bytes, end: bytes, after: bytes) -> None:
     lines = base64.encodebytes(value + after).replace(b"\n", end)
     assert any(form in lines for form, kind in forms(value) if kind == "base64" and end in form)
+
+
+@pytest.mark.parametrize("spell", [bytes, base64.encodebytes])
+def test_a_secret_of_several_lines_is_masked_where_something_stands_before_each(spell: Callable[[bytes], bytes]) -> None:
+    key = b"-----BEGIN KEY-----\n" + base64.encodebytes(bytes(range(150))) + b"-----END KEY-----\n"
+    written = spell(key).splitlines()
+    text = masked([key], [b"12:30:01 " + line + b"\n" for line in written])
+    assert not [line for line in written[:-1] if line in text]  # a last line of base64 may be too short to be looked for
+    assert text.startswith(b"12:30:01 ***\n12:30:01 ***\n")
+    assert masked([key], [b"<", key.rstrip(), b">"]) == b"<***>"
 
 
 def test_of_a_json_secret_the_fields_that_sound_secret_are_masked_as_well() -> None:

@@ -11,6 +11,7 @@ MASK: Final = b"***"
 SHORTEST_BYTES: Final = 6
 """Shorter values are not looked for: they would be found everywhere, and their absence would give them away."""
 
+_SHORTEST_LINE: Final = 16
 _PROBE_BYTES: Final = 8
 _PATIENCE: Final = 4
 
@@ -36,6 +37,14 @@ class StreamMask:
             for value in values
             for text in (value, value.strip(), *leaves(value, sensitive=True))
             for form in spellings(text)
+        }
+        # Each line alone as well: where a log is kept, something may stand before each (a time, an indent).
+        found |= {
+            line
+            for form in found
+            if b"\n" in form
+            for line in map(bytes.strip, form.splitlines())
+            if len(line) >= _SHORTEST_LINE
         }
         if not found.issubset(self._needles):
             self._needles = sorted(found.union(self._needles), key=lambda needle: (-len(needle), needle))
