@@ -40,7 +40,7 @@ from copilot.secrets.inject import (
 )
 from copilot.secrets.render import Template
 from copilot.secrets.resolver import Resolver, open_resolver
-from copilot.secrets.settings import SecretSettings
+from copilot.secrets.settings import KubernetesSettings, SecretSettings
 from copilot.testing.clock import FakeClock
 
 if TYPE_CHECKING:
@@ -272,6 +272,26 @@ def test_a_flyte_secret_lands_where_its_task_looks(log: RecordingLog, memory: Pa
     assert Path(constants["WHERE"]).read_text() == "of the group"
     assert done.placed[0].candidates == (parse_ref("env://FLYTE_SECRET_GROUP_KEY"),)
     assert constants["FLYTE_SECRETS_DEFAULT_DIR"] == str(memory)
+
+
+def test_one_flyte_secret_may_be_asked_for_in_several_ways(log: RecordingLog, memory: Path, cancel: Token) -> None:
+    (memory / "mounted").mkdir()
+    (memory / "mounted/k").write_text("t0k3n")
+    settings = SecretSettings(kubernetes=KubernetesSettings(mounts=str(memory)))
+    resolver = open_resolver(settings, clock=FakeClock(), log=log)
+    asked = [
+        Secret(group="mounted", key="k", mount_requirement=Secret.ENV_VAR, env_var="ONE"),
+        Secret(group="mounted", key="k", mount_requirement=Secret.ENV_VAR, env_var="OTHER"),
+        Secret(group="mounted", key="k", mount_requirement=Secret.FILE),
+    ]
+    deliveries, _ = flyte_deliveries(asked, FlyteSecrets(manager="k8s", directory=str(memory / "s")))
+    done = inject(deliveries, resolver, cancel)
+    assert done.environment == dict.fromkeys(("_UNION_MOUNTED_K", "ONE", "OTHER"), "t0k3n")
+    assert (memory / "s/mounted/k").read_text() == "t0k3n"
+    # The embedded manager does not look at the group: one file stands for both.
+    both = [Secret(group=group, key="k", mount_requirement=Secret.FILE) for group in ("g", "h")]
+    (delivery,), _ = flyte_deliveries(both, FlyteSecrets(directory="/s"))
+    assert [str(file.path) for file in delivery.files] == ["/s/k", "/s/g/k", "/s/h/k"]
 
 
 def test_the_first_scope_that_has_the_secret_wins(log: RecordingLog, tmp_path: Path, cancel: Token) -> None:

@@ -113,16 +113,19 @@ def flyte_deliveries(
 ) -> tuple[list[Delivery], dict[str, str]]:
     """Flyte's ``core.Secret`` messages as deliveries, and the constant variables that tell a task where they are.
 
-    The files are readable by everybody in the container, as Flyte's are: the task's user is not known here.
+    The files are readable by everybody in the container, as Flyte's are: the task's user is not known here. One secret that is
+    asked for in several ways is one delivery: some of its names are the same in all of them.
     """
-    deliveries: list[Delivery] = []
+    files: dict[tuple[SecretRef, ...], dict[SecretFile, None]] = {}
+    variables: dict[tuple[SecretRef, ...], dict[str, None]] = {}
     constants: dict[str, str] = {}
     for secret in secrets:
         mapped = map_secret(secret, platform)
-        files = tuple(SecretFile(Path(path), mode, uid, gid) for path in mapped.files)
-        deliveries.append(Delivery(mapped.candidates, files, mapped.variables))
+        places = (SecretFile(Path(path), mode, uid, gid) for path in mapped.files)
+        files.setdefault(mapped.candidates, {}).update(dict.fromkeys(places))
+        variables.setdefault(mapped.candidates, {}).update(dict.fromkeys(mapped.variables))
         constants |= mapped.constants
-    return deliveries, constants
+    return [Delivery(each, tuple(files[each]), tuple(variables[each])) for each in files], constants
 
 
 def inject(
