@@ -108,7 +108,7 @@ def test_an_account_is_given_back_when_the_command_has_ended(bao: OpenBao, postg
 def test_an_account_goes_on_being_renewed_while_the_command_runs(
     bao: OpenBao, postgres: PostgresServer, program: tuple[str, ...]
 ) -> None:
-    lent = lends_accounts(bao, postgres, ttl="8s")
+    lent = lends_accounts(bao, postgres, ttl="10s")
     environ = {**PLAIN, "VAULT_ADDR": bao.address, "VAULT_TOKEN": bao.root}
     argv = [COPILOT, *program, "--env", f"P=vault://{lent}#password", "--", "sh", "-c", "echo on; read word"]
     process = subprocess.Popen(argv, env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
