@@ -377,6 +377,26 @@ def test_processes_are_found_by_their_programs_name(tmp_path: Path) -> None:
         app.communicate()
 
 
+def test_a_script_is_found_by_its_name_and_a_file_that_another_program_has_is_none(tmp_path: Path) -> None:
+    script = tmp_path / "my-train.py"
+    script.write_text("print('up', flush=True); input()")
+    other = ["tail", script.name, "-f", os.devnull]
+    pipe = subprocess.PIPE
+    with (
+        subprocess.Popen([sys.executable, "-u", script.name], cwd=tmp_path, stdin=pipe, stdout=pipe) as app,
+        subprocess.Popen(other, cwd=tmp_path, stdout=pipe) as tail,
+    ):
+        try:
+            assert app.stdout is not None
+            assert tail.stdout is not None
+            assert app.stdout.readline() == b"up\n"
+            assert tail.stdout.readline()  # it runs as well
+            assert processes_called(script.name)() == [app.pid]
+        finally:
+            app.kill()
+            tail.kill()
+
+
 # --- from init to the sidecar --------------------------------------------------------------------------------------------
 
 

@@ -116,7 +116,7 @@ class Custody:
         self._stop.cancel()
         if self._thread.ident is not None:
             left_s = cancel.remaining_s()
-            self._thread.join(_JOIN_S if left_s is None else min(_JOIN_S, left_s))
+            self._thread.join(_JOIN_S if left_s is None else min(_JOIN_S, left_s / 2))  # the rest is for giving back
         try:
             self._take()
         except CopilotError as error:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import Log
 
 _MOST_PID = 2**22  # Linux's PID_MAX_LIMIT
+_INTERPRETERS = ("bash", "node", "perl", "php", "python", "ruby", "sh")
 
 Notify = Callable[[Sequence[Path]], None]
 """Hears which files changed. Does not raise: a rotation that cannot be told is still a rotation, and is logged."""
@@ -75,7 +76,10 @@ def pid_in(path: Path) -> Callable[[], list[int]]:
 
 
 def processes_called(name: str, *, proc: Path = Path("/proc")) -> Callable[[], list[int]]:
-    """Every process, but ourselves, whose program is called ``name``. Other containers' need a shared process namespace."""
+    """Every process, but ourselves, whose program is called ``name``, or the script that an interpreter was started with.
+
+    Other containers' need a shared process namespace.
+    """
 
     def find() -> list[int]:
         found = []
@@ -83,10 +87,12 @@ def processes_called(name: str, *, proc: Path = Path("/proc")) -> Callable[[], l
             if not entry.name.isdecimal() or int(entry.name) == os.getpid():
                 continue
             try:
-                program = (entry / "cmdline").read_bytes().split(b"\0", 1)[0]
+                words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if os.fsdecode(program).rpartition("/")[2] == name:
+            program, *arguments = (os.fsdecode(word).rpartition("/")[2] for word in words)
+            script = next((word for word in arguments if not word.startswith("-")), "")
+            if program == name or (script == name and program.startswith(_INTERPRETERS)):
                 found.append(int(entry.name))
         return sorted(found)
 

@@ -257,7 +257,7 @@ SECRETS_OF_SIDECAR: Final = (
         default="5m",
     ),
     Flag("secrets-signal", "The signal that tells the app that its secret files changed.", metavar="NAME"),
-    Flag("secrets-process", "Who gets it: every process of this program's name.", metavar="NAME"),
+    Flag("secrets-process", "Who gets it: every process of this program's or script's name.", metavar="NAME"),
     Flag("secrets-pid-file", "Who gets it: the process whose number stands in this file.", metavar="PATH"),
     Flag(
         "secrets-command",
