@@ -39,9 +39,9 @@ def accounts(bao: OpenBao, postgres: PostgresServer) -> str:
     return lends_accounts(bao, postgres)
 
 
-def resolver_for(bao: OpenBao, log: RecordingLog) -> Resolver:
-    settings = SecretSettings(vault=VaultSettings(address=bao.address, token=bao.root), environ={"FLYTE_SECRET_G_K": "flytes"})
-    return open_resolver(settings, clock=CLOCK, log=log)
+def resolver_for(bao: OpenBao, log: RecordingLog, login: VaultSettings | None = None) -> Resolver:
+    vault = login or VaultSettings(address=bao.address, token=bao.root)
+    return open_resolver(SecretSettings(vault=vault, environ={"FLYTE_SECRET_G_K": "flytes"}), clock=CLOCK, log=log)
 
 
 class MinuteLater(SystemClock):
@@ -136,6 +136,30 @@ def test_a_sidecar_that_is_started_again_renews_what_is_in_variables_and_gives_a
     assert was_renewed(bao, lease)
     rotator.finish(cancel)
     assert leases(bao, accounts) == leases(bao, other) == []
+
+
+@pytest.mark.parametrize("may_revoke", [True, False])
+def test_what_another_login_was_lent_is_given_back_or_said_to_stay(
+    bao: OpenBao, accounts: str, memory: Path, log: RecordingLog, *, may_revoke: bool
+) -> None:
+    cancel, hand_over, mount = Token(CLOCK, timeout_s=60), memory / "handover", bao.enable_auth("approle")
+    rules = f'path "{accounts}" {{ capabilities = ["read"] }}'
+    revoke = ' path "sys/leases/revoke" { capabilities = ["update"] }'
+    policy = bao.policy(rules + (revoke if may_revoke else ""))
+    bao.api("POST", f"auth/{mount}/role/app", {"token_policies": [policy], "token_ttl": "45s"})
+    role_id = bao.api("GET", f"auth/{mount}/role/app/role-id")["data"]["role_id"]
+    secret_id = bao.api("POST", f"auth/{mount}/role/app/secret-id")["data"]["secret_id"]
+    login = VaultSettings(address=bao.address, role_id=role_id, secret_id=secret_id, auth_mount=mount)
+    request = SecretRequest(deliveries=[parse_delivery(f"P=vault://{accounts}#password")], hand_over=hand_over)
+    deliver_secrets(request, resolver_for(bao, log, login), clock=CLOCK, log=log, cancel=cancel, grace=lambda: cancel)
+    keep_secrets(KeepRequest(hand_over), resolver_for(bao, log, login), clock=CLOCK, log=log, cancel=cancel)  # is killed
+    custody = Custody(KeepRequest(hand_over), lambda: resolver_for(bao, log, login), clock=CLOCK, log=log)
+    assert custody.know()
+    (lease,) = leases(bao, accounts)
+    custody.finish(cancel)
+    assert leases(bao, accounts) == ([] if may_revoke else [lease])
+    told = [event.fields["error"] for event in log.named("secret.revoke_failed")]
+    assert told == ([] if may_revoke else ["the lease stays until its time is over: our token may not give it back"])
 
 
 def test_what_an_init_that_is_run_again_hands_over_is_kept_as_well(

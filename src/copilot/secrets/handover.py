@@ -9,7 +9,7 @@ started again can read them anew, renew what a running process has in its variab
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -120,9 +120,7 @@ class HandOver:
             tuple(_template(each) for each in state["templates"]),
             allow_disk=state["allow_disk"],
             again=again,
-            lent=tuple((parse_ref(text), _lease(lease, elapsed_s, self.clock)) for text, lease in state["lent"])
-            if again
-            else (),
+            lent=tuple(_lent(text, lease, elapsed_s, self.clock) for text, lease in state["lent"]) if again else (),
         )
         if again:
             return taken
@@ -170,6 +168,10 @@ def _lease(state: Mapping[str, Any], elapsed_s: float, clock: Clock) -> Lease:
     return Lease(
         state["id"], state["duration_s"], renewable=state["renewable"], expires_at_s=ends_s, namespace=state["namespace"]
     )
+
+
+def _lent(text: str, state: Mapping[str, Any], elapsed_s: float, clock: Clock) -> tuple[SecretRef, Lease]:
+    return parse_ref(text), replace(_lease(state, elapsed_s, clock), foreign=True)
 
 
 def _file_state(file: SecretFile) -> list[Any]:

@@ -28,6 +28,7 @@ class Lease:
         renewable: whether the manager may grant more time for the same value.
         expires_at_s: when it ends, on the provider's ``Clock.monotonic_s``.
         namespace: where it was granted (Vault).
+        foreign: it hangs on another login than ours, whose end it does not share.
     """
 
     lease_id: str
@@ -35,6 +36,7 @@ class Lease:
     renewable: bool
     expires_at_s: float
     namespace: str = ""
+    foreign: bool = False
 
 
 class Payload:

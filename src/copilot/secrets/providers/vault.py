@@ -9,6 +9,7 @@ one the response was wrapped from, and is compared with what Vault says).
 from __future__ import annotations
 
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -91,7 +92,8 @@ class VaultSecrets:
             )
         except SecretRefused as cause:
             raise SecretNotFound("the lease is over", op="renew", subject=_lease_path(lease)) from cause
-        return value.with_lease(self._lease(answer, lease.namespace) or lease)
+        renewed = self._lease(answer, lease.namespace) or lease
+        return value.with_lease(replace(renewed, foreign=lease.foreign))
 
     def revoke(self, value: SecretValue, cancel: CancelToken) -> None:
         """Gives the lease back and waits until the manager has taken it. One that is over is no error.
@@ -99,7 +101,7 @@ class VaultSecrets:
         Nor is an identity of our own login that may not revoke leases: ``close`` gives back its token, and the leases with it.
 
         Raises:
-            SecretDenied: the token was given to us, so it stays, and may not revoke leases.
+            SecretDenied: the token it hangs on stays, being given to us or another login's, and ours may not revoke leases.
         """
         cancel.check()
         self._give_back(value.lease if isinstance(value, Secret) else None)
@@ -115,12 +117,13 @@ class VaultSecrets:
                 namespace=lease.namespace,
             )
         except SecretDenied as cause:
-            if not self._session.own:
+            if lease.foreign or not self._session.own:
                 raise SecretDenied(
                     "the lease stays until its time is over: our token may not give it back",
                     op="revoke",
                     subject=_lease_path(lease),
-                    hint="Allow it to update sys/leases/revoke, or log in with AppRole, JWT or Kubernetes.",
+                    hint="Allow it to update sys/leases/revoke."
+                    + ("" if lease.foreign else " Or log in with AppRole, JWT or Kubernetes."),
                 ) from cause
         except (SecretRefused, SecretNotFound, SecretExpiredToken):
             return
