@@ -127,6 +127,10 @@ def test_what_cannot_be_given_back_is_a_warning_and_the_command_counts(
     ended = copilot(environ, "secrets", "exec", "--env", f"P=vault://{lent}#password", "--", "sh", "-c", "exit 7")
     assert ended.returncode == 7
     assert b"the lease stays" in ended.stderr
+    checked = copilot(environ, "secrets", "check", f"vault://{lent}#password")
+    assert checked.returncode == 0
+    assert b"yes  vault://" in checked.stdout
+    assert checked.stderr.count(b"the lease stays") == 1
 
 
 def test_exec_of_what_is_no_command_leaves_no_file_and_no_lease(

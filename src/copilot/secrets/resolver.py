@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -175,7 +176,8 @@ class Resolver:
         for value in read.values():
             lease = lease_of(value)
             if lease is not None:
-                self.release(lease, cancel)
+                with suppress(CopilotError):  # it can be read: that was the question. ``close`` tries again, and tells
+                    self.release(lease, cancel)
         return answers
 
     def whoami(self, provider: str, cancel: CancelToken) -> str:
