@@ -135,6 +135,17 @@ def test_a_disk_is_refused_unless_allowed_and_before_a_manager_is_asked(
     assert (tmp_path / "new/token").read_bytes() == b"t0k3n-value"
 
 
+def test_a_path_that_leads_from_memory_to_a_disk_is_on_a_disk(
+    resolver: Resolver, memory: Path, tmp_path: Path, cancel: Token
+) -> None:
+    (memory / "link").symlink_to(tmp_path)
+    for path in (f"{memory}/new/../../../..{tmp_path}/token", f"{memory}/link/token", f"{memory}/link/new/token"):
+        with pytest.raises(NotTmpfs):
+            inject([parse_delivery(f"{path}=env://TOKEN")], resolver, cancel)
+    assert left_in(tmp_path) == []
+    assert left_in(memory) == ["link"]
+
+
 @pytest.mark.parametrize("second", ["token", "deep/../token", "token/below"])
 def test_two_secrets_for_one_path_are_refused(resolver: Resolver, memory: Path, cancel: Token, second: str) -> None:
     with pytest.raises(SecretPathTaken):

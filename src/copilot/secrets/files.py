@@ -66,7 +66,7 @@ _ON_A_DISK = (
 
 def check_memory(path: Path, *, hint: str = _ON_A_DISK) -> None:
     """Raises ``NotTmpfs`` unless ``path`` (or the nearest directory above it that exists) is on a memory volume."""
-    existing = path
+    existing = Path(os.path.realpath(path))  # a step back out of a directory that is not there yet leads elsewhere
     while not existing.exists():
         existing = existing.parent
     if not on_memory(existing):
