@@ -113,27 +113,36 @@ def test_after_a_failure_nothing_is_there_and_nothing_stays_lent(
     assert not hand_over.is_file()
 
 
-def test_a_sidecar_that_is_started_again_renews_what_is_in_variables_and_gives_all_of_it_back(
-    bao: OpenBao, accounts: str, memory: Path, log: RecordingLog
+@pytest.mark.parametrize("there", [True, False])
+def test_a_sidecar_that_is_started_again_renews_what_was_lent_and_gives_it_back(
+    bao: OpenBao, accounts: str, memory: Path, log: RecordingLog, *, there: bool
 ) -> None:
     cancel, hand_over = Token(CLOCK, timeout_s=60), memory / "handover"
     other = f"{accounts.rpartition('/')[0]}/other"
     bao.api("POST", f"{other.replace('/creds/', '/roles/')}", bao.api("GET", accounts.replace("/creds/", "/roles/"))["data"])
-    deliveries = [f"P=vault://{accounts}#password", f"{memory}/user=vault://{other}#username"]
+    deliveries = [f"P=vault://{accounts}#password", f"{memory}/user=vault://{other}#username", f"Q=vault://{other}#password"]
     environment = deliver(SecretRequest(deliveries=list(map(parse_delivery, deliveries)), hand_over=hand_over), bao, log)
     keep_secrets(KeepRequest(hand_over), resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)  # and it is killed
     before = (memory / "user").read_text()
     assert environment["P"] not in hand_over.read_text()
-    (lease,) = (f"{accounts}/{key}" for key in leases(bao, accounts))
+    lent = [f"{path}/{key}" for path in (accounts, other) for key in leases(bao, path)]
+    if not there:
+        (memory / "user").unlink()
 
-    assert not was_renewed(bao, lease)
+    assert not any(was_renewed(bao, lease) for lease in lent)
     rotator = keep_secrets(KeepRequest(hand_over), resolver_for(bao, log), clock=MinuteLater(), log=log, cancel=cancel)
     assert rotator is not None
-    assert rotator.step(cancel) == [memory / "user"]
-    assert (memory / "user").read_text() != before  # a file has another account, and the app is told
-    assert len(leases(bao, other)) == 2
-    assert [f"{accounts}/{key}" for key in leases(bao, accounts)] == [lease]  # a variable cannot have another
-    assert was_renewed(bao, lease)
+    changed = rotator.step(cancel)
+    assert was_renewed(bao, lent[0])
+    if there:  # variables and files still fit together
+        assert changed == []
+        assert (memory / "user").read_text() == before
+        assert was_renewed(bao, lent[1])
+        assert [f"{path}/{key}" for path in (accounts, other) for key in leases(bao, path)] == lent
+    else:  # nobody knows any more what was in the file
+        assert changed == [memory / "user"]
+        assert (memory / "user").read_text() != before
+        assert len(leases(bao, other)) == 2
     rotator.finish(cancel)
     assert leases(bao, accounts) == leases(bao, other) == []
 

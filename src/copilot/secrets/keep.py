@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from copilot.secrets.custody import KeepRequest
     from copilot.secrets.inject import Delivery
     from copilot.secrets.resolver import Resolver
+    from copilot.secrets.values import Lease
 
 
 def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log: Log, cancel: CancelToken) -> Rotator | None:
@@ -26,7 +27,7 @@ def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log:
 
     A sidecar that was started again finds where secrets were placed, but no values: they are read anew, and files that hold
     others are rewritten. What cannot be read is left as it is, with a warning. What was lent before is given back at the end;
-    accounts that are only in variables stay those that they are, and go on being renewed.
+    until then it goes on being renewed, and is not replaced unless a template holds it.
 
     Raises:
         LocalIOError: what was handed over cannot be read.
@@ -55,15 +56,29 @@ def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log:
 
 
 def _adopt(taken: Taken, resolver: Resolver) -> None:
-    written = {address(each.candidates[0]) for each in taken.placed if each.files}
-    written |= {address(ref) for template in taken.templates for ref in template.refs()}
+    """Takes what was lent before. An account stays the one it is where that can be: its values are in its files."""
+    templated = {address(ref) for template in taken.templates for ref in template.refs()}
     for lent, lease in taken.lent:
-        value = Secret(b"", Payload(raw=b"", lease=lease))  # nobody needs the value itself, who only renews and gives back
-        resolver.adopt(lent, value)
-        for each in taken.placed:
-            ref = each.candidates[0]
-            if address(ref) == address(lent) and address(ref) not in written:
-                resolver.remember(ref, value)
+        resolver.adopt(lent, _value(b"", lease))
+        users = [each for each in taken.placed if address(each.candidates[0]) == address(lent)]
+        try:
+            # Whoever only renews and gives back does without the value itself: a variable's is nowhere.
+            found = {
+                each.candidates[0]: each.files[0].path.read_bytes() if each.files else b"" for each in sorted(users, key=_files)
+            }
+        except OSError:
+            continue  # one is gone: all are read anew
+        if address(lent) not in templated:
+            for ref, content in found.items():
+                resolver.remember(ref, _value(content, lease))
+
+
+def _value(content: bytes, lease: Lease) -> Secret:
+    return Secret(content, Payload(raw=content, lease=lease))
+
+
+def _files(delivery: Delivery) -> int:
+    return len(delivery.files)
 
 
 def _readable(resolver: Resolver, refs: Sequence[SecretRef], log: Log, cancel: CancelToken) -> bool:
