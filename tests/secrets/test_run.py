@@ -207,3 +207,19 @@ def test_a_hand_over_that_cannot_be_read_is_told_and_stops_only_what_must_not_le
     with pytest.raises(LocalIOError, match="handed over"):
         custody.guard([tmp_path], "refuse", cancel)
     custody.finish(cancel)
+
+
+def test_a_second_init_reads_anew_what_it_can_and_keeps_what_is_lent_still(
+    bao: OpenBao, accounts: str, memory: Path, log: RecordingLog
+) -> None:
+    cancel, hand_over, kv = Token(CLOCK, timeout_s=60), memory / "handover", bao.mount("kv", options={"version": "2"})
+    deliveries = [parse_delivery(text) for text in (f"P=vault://{accounts}#password", f"T=vault://{kv}/app#token")]
+    request = SecretRequest(deliveries=deliveries, hand_over=hand_over)
+    given = []
+    for token, clock in (("one", CLOCK), ("two", CLOCK), ("three", MinuteLater())):
+        bao.api("PUT", f"{kv}/data/app", {"data": {"token": token}})
+        done = deliver_secrets(request, resolver_for(bao, log), clock=clock, log=log, cancel=cancel, grace=lambda: cancel)
+        given.append(done.environment)
+    assert [each["T"] for each in given] == ["one", "two", "three"]
+    assert given[0]["P"] == given[1]["P"] != given[2]["P"]  # by then the time of the first account is over
+    assert len(leases(bao, accounts)) == 2

@@ -99,8 +99,11 @@ class HandOver:
         }
         self._write(state)
 
-    def take(self, resolver: Resolver) -> Taken | None:
-        """Gives ``resolver`` what was handed over and empties the file of it; None if nothing was handed over."""
+    def take(self, resolver: Resolver, *, to_deliver: bool = False) -> Taken | None:
+        """Gives ``resolver`` what was handed over and empties the file of it; None if nothing was handed over.
+
+        With ``to_deliver`` only what should not be read a second time: what is lent still, and what can be read only once.
+        """
         try:
             state = json.loads(self.path.read_bytes())
         except FileNotFoundError:
@@ -131,6 +134,9 @@ class HandOver:
         for each in state["secrets"]:
             lease = None if each["lease"] is None else _lease(each["lease"], elapsed_s, self.clock)
             payload = Payload.restored(each["payload"], lease)
+            lasts = lease is not None and lease.expires_at_s > self.clock.monotonic_s()
+            if to_deliver and not (lasts or payload.single_use):
+                continue
             for text in each["refs"]:
                 ref = parse_ref(text)
                 resolver.remember(ref, payload.pick(ref))

@@ -60,7 +60,7 @@ def deliver_secrets(
     try:
         if request.hand_over is not None:
             check_memory(request.hand_over, hint=_ON_A_DISK)
-            HandOver(request.hand_over, clock).take(resolver)
+            HandOver(request.hand_over, clock).take(resolver, to_deliver=True)
         flyte, constants = flyte_deliveries(request.flyte, request.platform)
         deliveries = [*request.deliveries, *flyte]
         _check_own_files(request, deliveries)
