@@ -68,6 +68,7 @@ class Custody:
         self._rotators: list[Rotator] = []
         self._guard: LeakGuard | None = None
         self._guarded = 0
+        self._told = False
         self._thread = threading.Thread(target=self._run, name="secrets", daemon=True)
 
     def begin(self) -> None:
@@ -84,7 +85,9 @@ class Custody:
         except Interrupted:
             raise
         except CopilotError as error:
-            self._log.event("secrets.not_known", level="error", reason=error.reason, error=error.sentence())
+            if not self._told:
+                self._told = True
+                self._log.event("secrets.not_known", level="error", reason=error.reason, error=error.sentence())
             return False
         return True
 
@@ -139,7 +142,12 @@ class Custody:
 
                 resolver = self._open()
                 self._resolvers.append(resolver)  # first: what it comes to hold is given back, also when it is stopped there
-                rotator = keep_secrets(self._request, resolver, clock=self._clock, log=self._log, cancel=self._stop)
+                try:
+                    rotator = keep_secrets(self._request, resolver, clock=self._clock, log=self._log, cancel=self._stop)
+                except CopilotError:
+                    if not (resolver.opened() or resolver.lends()):
+                        self._resolvers.remove(resolver)
+                    raise
                 if rotator is not None:
                     self._rotators.append(rotator)
             return bool(self._rotators)
