@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
+from copilot.testing.secret_servers.azure import TENANT
 from copilot.testing.secret_servers.whole_task import COPILOT, leases, lends_accounts, spellings
 
 if TYPE_CHECKING:
+    from copilot.testing.secret_servers.azure import AzureKeyVault
     from copilot.testing.secret_servers.openbao import OpenBao
     from copilot.testing.servers.postgresql import PostgresServer
 
@@ -155,6 +157,22 @@ def test_a_name_given_twice_is_an_error(environ: dict[str, str], tmp_path: Path)
         assert (ended.returncode, ended.stdout) == (24, b"")
         assert b"gives A twice" in ended.stderr
     assert copilot(variables, "secrets", *arguments[:2], "--name", "A=env://T", "--name", "A=env://T").stdout == b"one"
+
+
+def test_a_client_library_says_nothing_beside_our_own_sentence(environ: dict[str, str], key_vault: AzureKeyVault) -> None:
+    azure = {
+        "AZURE_KEYVAULT_URL": key_vault.url,
+        "AZURE_AUTHORITY_HOST": key_vault.url,
+        "AZURE_TENANT_ID": TENANT,
+        "AZURE_CLIENT_ID": key_vault.client_id,
+        "AZURE_CLIENT_SECRET": "wrong",
+        "COPILOT_AZURE_CA_FILE": str(key_vault.ca_file),
+        "COPILOT_AZURE_VERIFY_CHALLENGE": "false",
+    }
+    ended = copilot(environ | azure, "secrets", "get", "azure://k")
+    (line,) = ended.stderr.splitlines()
+    assert line.startswith(b"error: there are no usable Azure credentials")
+    assert ended.returncode == 24
 
 
 def test_check_says_who_we_are_and_what_we_may_read_without_a_value(environ: dict[str, str], kv: str) -> None:

@@ -97,8 +97,13 @@ def no_version(ref: SecretRef) -> None:
 
 
 def silence(*loggers: str) -> None:
-    """Keeps a client library's debug lines, which quote requests and answers, out of every log of this process."""
+    """Keeps a client library's debug lines, which quote requests and answers, out of every log of this process.
+
+    Its warnings do not go to standard error past our own log either: what they are about is told as an error.
+    """
     for name in loggers:
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() < logging.WARNING:
             logger.setLevel(logging.WARNING)
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
