@@ -496,6 +496,8 @@ def test_kubernetes_failures_have_their_reasons(tmp_path: Path) -> None:
     token.unlink()
     assert isinstance(failure(provider, "k8s://db#password"), SecretNoIdentity)
     assert isinstance(failure(opened("k8s", SecretSettings()), "k8s://team-a/db#x"), SecretNoIdentity)
+    no_url = opened("k8s", SecretSettings(kubernetes=KubernetesSettings(api="127.0.0.1:6443")))
+    assert isinstance(failure(no_url, "k8s://team-a/db#x"), BadConfig)
 
 
 def test_a_mounted_secret_is_read_where_the_reference_says(tmp_path: Path) -> None:

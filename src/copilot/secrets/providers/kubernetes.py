@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from copilot.core.errors import (
+    BadConfig,
     BadSecretRef,
     CopilotError,
     SecretDenied,
@@ -98,6 +99,13 @@ class KubernetesSecrets(LastingSecrets):
                 op="resolve",
                 subject=describe_ref(ref),
                 hint="KUBERNETES_SERVICE_HOST is not set; mount the secret and say ?mount=/its/directory.",
+            )
+        if not self._settings.api.startswith(("http://", "https://")):
+            raise BadConfig(
+                f"the address of the Kubernetes API, {self._settings.api}, is no URL",
+                op="resolve",
+                subject=describe_ref(ref),
+                hint="Set COPILOT_KUBERNETES_API to https://HOST:PORT.",
             )
         url = f"{self._settings.api.rstrip('/')}/api/v1/namespaces/{quote(namespace)}/secrets/{quote(name)}"
         headers = {"Authorization": f"Bearer {self._token()}", "Accept": "application/json"}
