@@ -213,6 +213,9 @@ class LocalStore:
 
 def _classified(error: OSError, op: str, name: str) -> CopilotError:
     number = error.errno
+    if op == "put" and number in {errno.ENOENT, errno.ENOTDIR, errno.EEXIST}:
+        hint = "Every part of its path but the last must be a directory, or one that can be made."
+        return LocalIOError(f"{name} cannot be written: {error.strerror}", op=op, subject=name, hint=hint)
     if number in {errno.ENOENT, errno.ENOTDIR}:
         return ObjectNotFound(f"There is no file {name}", op=op, subject=name, hint="Check the path.")
     if number in {errno.ENOSPC, errno.EDQUOT}:
