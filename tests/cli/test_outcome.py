@@ -55,6 +55,13 @@ def test_under_the_references_name_every_error_ends_with_137(kind: type[CopilotE
     assert outcome.outcome_of(made(kind), failure_exit_code=137).exit_code == 137
 
 
+def test_a_message_with_what_is_no_utf_8_can_be_written() -> None:
+    end = outcome.outcome_of(ObjectNotFound("There is no file /x\udcff"))
+    assert end.message() == "ObjectNotFound: There is no file /x?."
+    long = outcome.outcome_of(ObjectNotFound("\udcff" * 10_000))
+    assert len(long.message().encode()) <= 4096
+
+
 def test_every_reason_says_what_happened_and_what_to_do() -> None:
     known = reasons()
     assert not {code for code, one in known.items() if not (one.cause and one.cure)}

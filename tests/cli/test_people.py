@@ -124,6 +124,12 @@ def test_config_show_prints_what_is_in_effect_without_secrets(tmp_path: Path) ->
     assert "sup3rsecret" not in ended.stdout + ended.stderr
 
 
+def test_config_show_hides_the_password_of_an_endpoint() -> None:
+    ended = copilot("config", "show", "--json", "--endpoint", "http://user:sup3rsecret@127.0.0.1:1")
+    assert json.loads(ended.stdout)["stores"]["s3"]["endpoint"] == "http://127.0.0.1:1"
+    assert "sup3rsecret" not in ended.stdout + ended.stderr
+
+
 def test_stores_lists_schemes() -> None:
     rows = {row["scheme"]: row for row in json.loads(copilot("stores", "--json").stdout)}
     assert rows["s3"]["installed"]
@@ -202,3 +208,19 @@ def test_a_log_file_gets_the_traceback_and_the_user_does_not(tmp_path: Path) -> 
     ended = copilot("show", str(tmp_path / "none.pb"), "--log-file", str(tmp_path / "log"))
     assert "Traceback" not in ended.stderr
     assert "Traceback" in (tmp_path / "log").read_text()
+
+
+@pytest.mark.parametrize("arguments", [["run", "--", "true"], ["show", "x.pb"], ["init", "--inputs", "x", "--to", "y"]])
+def test_a_log_file_that_cannot_be_written_is_one_sentence(tmp_path: Path, arguments: list[str]) -> None:
+    ended = copilot("--log-file", str(tmp_path / "none" / "log"), *arguments)
+    assert ended.returncode == 22
+    assert reason(ended).startswith(f"LocalIO: {tmp_path / 'none' / 'log'} ")
+    assert "Traceback" not in ended.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--inputs", b"\xff", "--to", "y"], [b"--\xff"]])
+def test_what_is_no_utf_8_on_a_pods_command_line_is_one_sentence_too(tmp_path: Path, arguments: list[str | bytes]) -> None:
+    ended = subprocess.run([DROP_IN, "init", *arguments], capture_output=True, env=CLEAN, cwd=tmp_path, check=False, timeout=60)
+    assert ended.returncode == 137
+    assert b"Traceback" not in ended.stderr
+    assert json.loads(ended.stderr.splitlines()[-1])["event"] == "failed"

@@ -53,7 +53,8 @@ class Outcome:
     def message(self) -> str:
         """The termination message: the reason code and the sentence, at most 4 KiB, on one line."""
         text = " ".join(f"{self.reason}: {self.sentence}".split())
-        raw = text.encode()
+        raw = text.encode(errors="replace")  # what we were given may be no UTF-8: a path, a flag
+        text = raw.decode()
         if len(raw) <= MAX_TERMINATION_MESSAGE_BYTES:
             return text
         return raw[: MAX_TERMINATION_MESSAGE_BYTES - 3].decode(errors="ignore") + "…"

@@ -16,7 +16,7 @@ from copilot.cli.arguments import flags
 from copilot.cli.session import Session, open_session
 from copilot.config import Configuration
 from copilot.config.nearest import did_you_mean
-from copilot.core.errors import BadFlag, CopilotError, UsageError
+from copilot.core.errors import BadFlag, CopilotError
 
 if TYPE_CHECKING:
     from copilot.cli.arguments.pflag import Flag
@@ -78,6 +78,7 @@ class Invocation:
 
         Raises:
             UsageError: the configuration cannot be used.
+            LocalError: the log file cannot be written.
         """
         return open_session(self.flags, self.environ, self.latch, command=self.command, drop_in=self.drop_in)
 
@@ -223,7 +224,7 @@ def _usage(error: click.ClickException) -> CopilotError:
 def _fail(invocation: Invocation, exception: BaseException) -> int:
     try:
         session = invocation.open()
-    except UsageError:
+    except CopilotError:
         failure_exit_code = 137 if invocation.drop_in else None
         session = Session(Configuration(failure_exit_code=failure_exit_code), invocation.latch, command=invocation.command)
     return session.fail(exception)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TextIO
 
 from copilot import config
 from copilot.cli.arguments.flags import POD_COMMANDS
+from copilot.engine.atomic import local_errors
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.telemetry.log import JsonLog, TextLog
@@ -125,7 +126,8 @@ class Session:
             log = JsonLog(sys.stderr, clock=self.clock, redactor=self.redactor, level=settings.level, context=context)
         if settings.file is None:
             return log
-        self._log_stream = settings.file.open("a", encoding="utf-8")
+        with local_errors(settings.file):
+            self._log_stream = settings.file.open("a", encoding="utf-8", errors="backslashreplace")
         return LogWithFile(
             log, JsonLog(self._log_stream, clock=self.clock, redactor=self.redactor, level="debug", context=context)
         )
@@ -272,6 +274,7 @@ def open_session(
 
     Raises:
         UsageError: the configuration cannot be used.
+        LocalError: the log file cannot be written.
     """
     level = "info" if command in POD_COMMANDS else "warning"
     return Session(config.load(given, environ, drop_in=drop_in, default_level=level), latch, command=command)

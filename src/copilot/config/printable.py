@@ -7,6 +7,8 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from copilot.core.uri import redact
+
 if TYPE_CHECKING:
     from copilot.config.values import Configuration
 
@@ -49,6 +51,8 @@ def _plain(value: object) -> object:
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(inner) for inner in value]
+    if isinstance(value, str):
+        return redact(value)  # an endpoint may have a password in it
     return str(value) if isinstance(value, Path) else value
 
 
