@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -130,7 +131,15 @@ def test_people_hear_of_events_only_when_they_ask(tmp_path: Path) -> None:
         (["-i", "n:itn=1", "--", "true"], "Did you mean int?"),
         (["-i", "name=1", "--", "echo", "{{.inputs.nmae}}"], "Did you mean {{.inputs.name}}?"),
         (["--", "echo", "{{.outptuDir}}"], "{{.outputDir}}"),
-        (["--", "sh", "-c", "echo 1 > $OUTPUT_DIR/n"], "--outputs"),
+        (["-i", "t:datetime=now", "--", "true"], "(datetime). Write it like 2026-01-02T03:04:05Z."),
+        (["-i", "n=99999999999999999999", "--", "true"], "64 bits"),
+        (["-o", "out", "--output", "n:itn", "--", "touch", "ran"], "Did you mean int?"),
+        (["-o", "out", "--output", "n", "--output", "n:int", "--", "touch", "ran"], "given twice"),
+        (["--output", "n:int", "--", "touch", "ran"], "--outputs"),
+        (["-o", "nowhere://x", "--", "touch", "ran"], "nowhere://"),
+        (["-o", "s3://", "--", "touch", "ran"], "names no bucket"),
+        (["-o", "http://127.0.0.1:9/x", "--", "touch", "ran"], "nothing can be written there"),
+        (["-o", "out", "--raw", "http://127.0.0.1:9/x", "--", "touch", "ran"], "--raw"),
     ],
 )
 def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], part: str) -> None:
@@ -139,6 +148,96 @@ def test_a_mistake_is_one_sentence(tmp_path: Path, arguments: list[str], part: s
     assert ended.stderr.startswith("error: ")
     assert ended.stderr.count("\n") == 1
     assert part in ended.stderr
+    assert not (tmp_path / "ran").exists()  # what can be known before the command runs is said before it
+
+
+@pytest.mark.parametrize("text", ["x=\udcff", "x:int=\udcff", "\udcff=1"])
+def test_a_value_that_is_no_utf_8_is_a_mistake(tmp_path: Path, text: str) -> None:
+    ended = run(tmp_path, "-i", text, "--", "true")
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+
+
+def test_json_is_read_as_json_and_not_as_yaml_would(tmp_path: Path) -> None:
+    values = {"float": 1e5, "text": "\U0001f600", "when": "2026-01-02T03:04:05Z"}
+    (tmp_path / "in.json").write_text(json.dumps(values).replace("100000.0", "1e5"))
+    ended = run(tmp_path, "--inputs", "in.json", "--", "cat", "{{.inputDir}}/inputs.json")
+    assert json.loads(ended.stdout) == values, ended.stderr
+
+
+def test_what_yaml_knows_and_json_does_not_keeps_its_meaning(tmp_path: Path) -> None:
+    (tmp_path / "in.yaml").write_text("t: 2026-01-02T03:04:05+01:00\nd: 2026-01-02\nb: !!binary aGk=\n")
+    ended = run(tmp_path, "--inputs", "in.yaml", "--", "cat", "{{.inputDir}}/inputs.json")
+    assert json.loads(ended.stdout) == {"t": "2026-01-02T02:04:05Z", "d": "2026-01-02", "b": "aGk="}, ended.stderr
+
+
+def test_a_document_may_declare_types_and_come_from_standard_input(tmp_path: Path) -> None:
+    document = '{"big:float": 99999999999999999999, "t:datetime": "2026-01-02T03:04:05Z", "b:binary": "aGk="}'
+    ended = subprocess.run(
+        [EXECUTABLE, "run", "--inputs", "-", "--", "cat", "{{.inputDir}}/t", "{{.inputDir}}/b"],
+        input=document, capture_output=True, text=True, env=CLEAN, cwd=tmp_path, check=False, timeout=60,
+    )  # fmt: skip
+    assert (ended.returncode, ended.stdout) == (0, "2026-01-02T03:04:05Zhi"), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("document", "part"),
+    [
+        ('{"n": ', "neither JSON nor YAML (line 1, column 7)"),
+        ("[1, 2]", "no mapping"),
+        ("a: &a [*a]", "nested without end"),
+        ('{"n": [1, 99999999999999999999]}', "input n[1] is 99999999999999999999"),
+        ('{"s": "\\ud83d"}', "input s is no text"),
+        ("s: !!set {a, b}", "a set of YAML"),
+        ("d: 2026-02-31", "neither JSON nor YAML"),
+    ],
+)
+def test_a_document_that_cannot_be_used_is_one_sentence(tmp_path: Path, document: str, part: str) -> None:
+    (tmp_path / "in").write_text(document)
+    ended = run(tmp_path, "--inputs", "in", "--", "true")
+    assert ended.returncode in {2, 20}
+    assert part in ended.stderr
+    assert ended.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("flags", [[], ["-o", "file/out"]])
+def test_what_a_command_left_is_kept_when_it_cannot_be_published(tmp_path: Path, flags: list[str]) -> None:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    (tmp_path / "file").touch()
+    ended = run(tmp_path, *flags, "--", "sh", "-c", "echo 1 > $OUTPUT_DIR/n", TMPDIR=str(scratch))
+    assert ended.returncode != 0
+    assert [path.name.rpartition("-")[0] for path in scratch.iterdir()] == ["copilot-kept"]
+    (kept,) = scratch.glob("copilot-kept-*/outputs")
+    assert (kept / "n").read_text() == "1\n"
+    assert f"directory={kept}" in ended.stderr
+    assert kept.parent.stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.parametrize("script", ["true", "echo 1 > $OUTPUT_DIR/n; exit 1", "echo 1 > $OUTPUT_DIR/n"])
+def test_otherwise_nothing_stays_in_the_temporary_directory(tmp_path: Path, script: str) -> None:
+    scratch = tmp_path / "tmp"
+    scratch.mkdir()
+    run(tmp_path, "-o", "out", "--", "sh", "-c", script, TMPDIR=str(scratch))
+    assert not list(scratch.iterdir())
+
+
+def test_the_timeout_is_for_all_of_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        endpoint = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        flags = ["-o", "s3://bucket/out", "--anonymous", "--endpoint", endpoint, "--timeout", "8s", "--workdir", "w"]
+        process = subprocess.Popen(
+            [EXECUTABLE, "run", *flags, "--", "sh", "-c", "sleep 7; date +%s > {{.outputDir}}/ended"],
+            env=CLEAN,
+            cwd=tmp_path,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stderr is not None
+        with process, process.stderr as told:
+            assert any("outputs.kept" in line for line in told)
+            waited_s = time.time() - int((tmp_path / "w" / "outputs" / "ended").read_text())
+            process.kill()
+    assert waited_s < 7  # one second was left, not eight
 
 
 def test_a_missing_output_names_the_variable(tmp_path: Path) -> None:
@@ -212,6 +311,7 @@ def test_a_template_is_replaced_as_a_whole_text_and_no_shell_reads_it() -> None:
         ("list[int]", "[1, 2]"),
         ("map[list[str]]", '{"k": ["v"]}'),
         ("enum(a, b)", "b"),
+        ("binary", "1234"),
         ("file", "s3://b/k"),
         ("dir", "s3://b/k"),
     ],
@@ -221,9 +321,27 @@ def test_every_type_takes_a_value(word: str, text: str) -> None:
     assert literal_of(value_of(text, wanted), "input x", wanted).WhichOneof("value")
 
 
+@pytest.mark.parametrize(("word", "value"), [("str", "1e5"), ("str?", "1e5"), ("enum(1e5, x)?", "1e5")])
+def test_a_text_stays_as_it_is_written(word: str, value: str) -> None:
+    wanted = parse_type(word, "input x")
+    made = literal_of(value_of(value, wanted), "input x", wanted)
+    made = made.scalar.union.value if made.scalar.HasField("union") else made
+    assert made.scalar.primitive.string_value == value
+
+
 @pytest.mark.parametrize(
     ("word", "text"),
-    [("int", "true"), ("bool", "1"), ("enum(a,b)", "c"), ("list[int]", "5"), ("datetime", "now"), ("none", "0")],
+    [
+        ("int", "true"),
+        ("bool", "1"),
+        ("enum(a,b)", "c"),
+        ("list[int]", "5"),
+        ("datetime", "now"),
+        ("none", "0"),
+        ("binary", "x"),
+        ("float", "9" * 400),
+        ("int", "9" * 40),
+    ],
 )
 def test_a_value_of_another_type_is_refused(word: str, text: str) -> None:
     wanted = parse_type(word, "input x")

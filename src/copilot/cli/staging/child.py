@@ -75,11 +75,11 @@ class Ended:
         """``code`` is the command's exit code."""
         self.code = code
         facts = {"signal": str(code - _BY_SIGNAL)} if code > _BY_SIGNAL else {}
-        self._completion = Completion(Witness.WRAPPER, Saw.EXITED, code, facts, clock.now_s())
+        self.completion = Completion(Witness.WRAPPER, Saw.EXITED, code, facts, clock.now_s())
 
     def wait(self, cancel: CancelToken) -> Completion | None:  # noqa: ARG002 - the port's signature
         """At once: it has ended."""
-        return self._completion
+        return self.completion
 
 
 def _end(process: subprocess.Popen[bytes], number: int) -> None:

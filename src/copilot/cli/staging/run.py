@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,11 +16,13 @@ from copilot.cli.staging import messages, template
 from copilot.cli.staging.child import Ended, run_child
 from copilot.cli.staging.show import in_words
 from copilot.cli.staging.task_inputs import gather_inputs
-from copilot.cli.staging.task_outputs import declare_outputs
-from copilot.core.completion import Saw
+from copilot.cli.staging.task_outputs import declare_outputs, declared_types
+from copilot.cli.staging.workplace import Workplace, workplace
+from copilot.core.completion import Saw, judge
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED
-from copilot.core.errors import BadFlag, Cancelled, CopilotError, TaskError, TaskFailed
+from copilot.core.errors import BadFlag, Cancelled, CopilotError, OutputError, TaskError
 from copilot.core.literals import Layout
+from copilot.core.uri import redact
 from copilot.download.plan import Format
 from copilot.download.run import InputRequest, stage_inputs
 from copilot.engine.atomic import local_errors
@@ -31,23 +32,10 @@ from copilot.upload.run import OutputRequest, OutputsPublished, publish_outputs
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
-    from copilot.core.ports import Clock
+    from copilot.core.ports import CancelToken, Clock
 
 INPUT_DIR: Final = "INPUT_DIR"
 OUTPUT_DIR: Final = "OUTPUT_DIR"
-
-
-@dataclass(frozen=True, slots=True)
-class Places:
-    """The directories of one run."""
-
-    inputs: Path
-    outputs: Path
-
-    @classmethod
-    def below(cls, root: Path) -> Places:
-        """``inputs`` and ``outputs`` below ``root``."""
-        return cls(root / "inputs", root / "outputs")
 
 
 @click.pass_obj
@@ -56,30 +44,33 @@ def _run(invocation: Invocation, /, **given: Any) -> int:  # noqa: ANN401 - the 
     if not command:
         raise BadFlag("run needs a command", op="flags", hint="Write it after --: copilot run --outputs DIR -- COMMAND.")
     session = invocation.open()
+    prefix = ""
     try:
-        return _somewhere(session, given, command)
+        _check(session, given)
+        prefix = _prefix(given["outputs"])
+        with workplace(given["workdir"]) as places:
+            return _in(places, session, given, command)
     except CopilotError as error:
         # The reason goes where the outputs would have gone, as in a pod; who pressed Ctrl-C knows it.
-        prefix = "" if isinstance(error, Cancelled) else _prefix(given["outputs"])
-        return session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
+        return session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix="" if isinstance(error, Cancelled) else prefix)
     finally:
         session.close()
 
 
-def _somewhere(session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
-    if given["workdir"] is not None:
-        root = Path(given["workdir"]).absolute()
-        with local_errors(root):
-            root.mkdir(parents=True, exist_ok=True)
-        return _in(root, session, given, command)
-    with tempfile.TemporaryDirectory(prefix="copilot-run-") as name:
-        return _in(Path(name), session, given, command)
+def _check(session: Session, given: dict[str, Any]) -> None:
+    """What is wrong with the outputs' flags is said before the command runs, not after an hour of it."""
+    if given["output"] and not given["outputs"]:
+        raise _nowhere("outputs are declared, and --outputs does not say where they go")
+    declared_types(given["output"])
+    for flag in ("outputs", "raw"):
+        if given[flag] and not session.stores.locate(_prefix(given[flag])).store.capabilities.writable:
+            said = f"--{flag} is {redact(given[flag])}, and nothing can be written there"
+            raise BadFlag(said, op="flags", subject=f"--{flag}", hint="Give it a bucket or a directory.")
 
 
-def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
-    places = Places.below(root)
+def _in(places: Workplace, session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
     cancel = session.token(timeout_s=seconds_of(given["timeout"], "--timeout"), budget="--timeout")
-    literals = gather_inputs(given["inputs"], given["input"], read=lambda uri: session.transfer.read(uri, cancel))
+    literals = gather_inputs(given["inputs"], given["input"], read=lambda uri: _read(session, uri, cancel))
     stage_inputs(
         InputRequest(
             directory=places.inputs, literals=literals, document=Format[given["format"]], layout=Layout(given["layout"])
@@ -111,20 +102,29 @@ def _in(root: Path, session: Session, given: dict[str, Any], command: Sequence[s
     )
     ended = Ended(code, session.clock)
     try:
-        published = _publish(session, given, places, ended)
+        published = _publish(session, given, places, ended, cancel)
     except TaskError as error:
         ours = session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
         return code or ours
+    except OutputError:  # what the command left is under partial/
+        raise
+    except BaseException:
+        places.keep_outputs(session.log)
+        raise
     session.clear_progress()
     _tell(published, as_json=given["as_json"])
     return 0
+
+
+def _read(session: Session, uri: str, cancel: CancelToken) -> bytes:
+    return sys.stdin.buffer.read() if uri == "-" else session.transfer.read(uri, cancel)
 
 
 def _prefix(outputs: str | None) -> str:
     return str(Path(outputs).absolute()) if outputs and "://" not in outputs else outputs or ""
 
 
-def _local_values(places: Places) -> dict[str, object]:
+def _local_values(places: Workplace) -> dict[str, object]:
     """The values the task sees, from the ``inputs.pb`` that was staged: files and directories as local paths."""
     from copilot.download.run import parse_inputs  # noqa: PLC0415 - one use
 
@@ -133,19 +133,16 @@ def _local_values(places: Places) -> dict[str, object]:
         return messages.plain_literals(parse_inputs(path.read_bytes(), str(path)))
 
 
-def _publish(session: Session, given: dict[str, Any], places: Places, ended: Ended) -> OutputsPublished | None:
+def _publish(
+    session: Session, given: dict[str, Any], places: Workplace, ended: Ended, cancel: CancelToken
+) -> OutputsPublished | None:
     interface = declare_outputs(given["output"], places.outputs)
     prefix = _prefix(given["outputs"])
     if not interface.outputs.variables or (ended.code != 0 and not prefix):
         _check_succeeded(places.outputs, ended, session.clock)
         return None
     if not prefix:
-        raise BadFlag(
-            "the command left outputs, and --outputs does not say where they go",
-            op="flags",
-            subject="--outputs",
-            hint="Give --outputs a URI or a directory.",
-        )
+        raise _nowhere("the command left outputs, and --outputs does not say where they go")
 
     def tell(error: CopilotError) -> None:
         session.tell_store(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
@@ -162,7 +159,7 @@ def _publish(session: Session, given: dict[str, Any], places: Places, ended: End
         watchers=[ended],
         clock=session.clock,
         log=session.log,
-        cancel=session.token(timeout_s=seconds_of(given["timeout"], "--timeout"), budget="--timeout"),
+        cancel=cancel,
         told=tell,
     )
 
@@ -172,8 +169,12 @@ def _check_succeeded(directory: Path, ended: Ended, clock: Clock) -> None:
     said = look_for_marker(directory, clock)
     if said is not None and said.reason == Saw.ERROR_MARKER:
         raise task_error(directory)
-    if ended.code != 0:
-        raise TaskFailed(f"the task ended with exit code {ended.code}", op="completion")
+    if error := judge([ended.completion], trust_signal=False).error():
+        raise error
+
+
+def _nowhere(said: str) -> BadFlag:
+    return BadFlag(said, op="flags", subject="--outputs", hint="Give --outputs a URI or a directory.")
 
 
 def _tell(ended: OutputsPublished | None, *, as_json: bool) -> None:
@@ -196,7 +197,8 @@ command = PeopleCommand(
             ["--inputs"],
             metavar="FILE",
             shell_complete=completer("FILE"),
-            help="Inputs as JSON or YAML (name: value), or an inputs.pb; a URI or a path.",
+            help="Inputs as JSON or YAML (name: value, or name:type: value), or an inputs.pb; a URI, a path, or - for "
+            "standard input.",
         ),
         click.Option(
             ["--input", "-i"],

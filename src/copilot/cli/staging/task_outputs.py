@@ -26,12 +26,7 @@ def declare_outputs(declared: Sequence[str], directory: Path) -> idl.TypedInterf
         BadFlag: an unknown type, or a name twice.
         LocalError: the directory cannot be read.
     """
-    types: dict[str, idl.LiteralType] = {}
-    for text in declared:
-        name, wanted = split_declaration(text, "--output")
-        if name in types:
-            raise BadFlag(f"--output {name} is given twice", op="flags", subject="--output")
-        types[name] = wanted or look_at(directory / name)
+    types = {name: wanted or look_at(directory / name) for name, wanted in declared_types(declared).items()}
     if not declared:
         with local_errors(directory):
             found = sorted(path for path in directory.iterdir() if path.name not in _MARKERS)
@@ -40,6 +35,21 @@ def declare_outputs(declared: Sequence[str], directory: Path) -> idl.TypedInterf
     for name, wanted in types.items():
         interface.outputs.variables.add(key=name).value.type.CopyFrom(wanted)
     return interface
+
+
+def declared_types(declared: Sequence[str]) -> dict[str, idl.LiteralType | None]:
+    """``name`` or ``name:type`` each, as they stand on the command line.
+
+    Raises:
+        BadFlag: an unknown type, or a name twice.
+    """
+    types: dict[str, idl.LiteralType | None] = {}
+    for text in declared:
+        name, wanted = split_declaration(text, "--output")
+        if name in types:
+            raise BadFlag(f"--output {name} is given twice", op="flags", subject="--output")
+        types[name] = wanted
+    return types
 
 
 def look_at(path: Path) -> idl.LiteralType:

@@ -14,10 +14,12 @@ import re
 from collections.abc import Mapping
 from typing import Final
 
+from copilot.cli.staging.task_scalars import FORMS, TEXTS, fill, looks_like
 from copilot.config.nearest import did_you_mean
 from copilot.core import idl
 from copilot.core.errors import BadFlag
-from copilot.core.gotext import parse_duration, parse_timestamp
+from copilot.core.paths import printable
+from copilot.core.types_text import type_text
 
 SIMPLE: Final = {
     "int": idl.SimpleType.INTEGER,
@@ -32,7 +34,6 @@ SIMPLE: Final = {
 }
 _WORDS: Final = (*SIMPLE, "file", "dir", "list[T]", "map[T]", "enum(a,b)", "T?")
 _URI: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_INT_MAX: Final = 2**63
 
 
 def parse_type(text: str, where: str) -> idl.LiteralType:
@@ -100,17 +101,17 @@ def literal_of(value: object, where: str, wanted: idl.LiteralType | None = None)
             made.map.literals[str(key)].CopyFrom(literal_of(item, f"{where}.{key}", wanted.map_value_type))
     elif kind == "enum_type" and str(value) in wanted.enum_type.values:
         made.scalar.primitive.string_value = str(value)
-    elif kind == "simple":
-        _simple(made, value, where, wanted.simple)
-    else:
-        raise _misfit(value, where)
+    elif kind != "simple" or not fill(made.scalar, value, wanted.simple):
+        raise _misfit(value, where, wanted)
     return made
 
 
 def value_of(text: str, wanted: idl.LiteralType | None) -> object:
-    """The plain value of a command line's text: JSON where it is JSON, else the text; a text stays one where text is wanted."""
-    is_text = wanted is not None and wanted.WhichOneof("type") == "simple" and wanted.simple == idl.SimpleType.STRING
-    if is_text or (wanted is not None and wanted.WhichOneof("type") in {"blob", "enum_type"}):
+    """The plain value of a command line's text: JSON where it is JSON, else the text; what is written as text stays one."""
+    kind = None if wanted is None else wanted.WhichOneof("type")
+    if wanted is not None and kind == "union_type":
+        return None if text == "null" else value_of(text, next(iter(wanted.union_type.variants), None))
+    if kind in {"blob", "enum_type"} or (wanted is not None and kind == "simple" and wanted.simple in TEXTS):
         return text
     try:
         return json.loads(text)
@@ -126,46 +127,12 @@ def _union(value: object, where: str, wanted: idl.LiteralType) -> idl.Literal:
             made.scalar.union.value.CopyFrom(literal_of(value, where, variant))
             made.scalar.union.type.CopyFrom(variant)
             return made
-    raise _misfit(value, where)
-
-
-def _simple(made: idl.Literal, value: object, where: str, simple: int) -> None:
-    primitive = made.scalar.primitive
-    try:
-        if simple == idl.SimpleType.INTEGER and isinstance(value, int) and not isinstance(value, bool):
-            primitive.integer = value
-        elif simple == idl.SimpleType.FLOAT and isinstance(value, int | float | str) and not isinstance(value, bool):
-            primitive.float_value = float(value)
-        elif simple == idl.SimpleType.STRING:
-            primitive.string_value = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        elif simple == idl.SimpleType.BOOLEAN and isinstance(value, bool):
-            primitive.boolean = value
-        elif simple == idl.SimpleType.DATETIME:
-            primitive.datetime.seconds, primitive.datetime.nanos = parse_timestamp(str(value))
-        elif simple == idl.SimpleType.DURATION:
-            primitive.duration.FromNanoseconds(parse_duration(str(value)))
-        elif simple == idl.SimpleType.STRUCT and isinstance(value, Mapping):
-            made.scalar.generic.update({str(key): item for key, item in value.items()})
-            made.scalar.generic.SetInParent()
-        elif simple == idl.SimpleType.NONE and value is None:
-            made.scalar.none_type.SetInParent()
-        else:
-            raise _misfit(value, where)
-    except ValueError as error:
-        raise _misfit(value, where) from error
+    raise _misfit(value, where, wanted)
 
 
 def _inferred(value: object, where: str) -> idl.Literal:
     made = idl.Literal()
-    if value is None:
-        made.scalar.none_type.SetInParent()
-    elif isinstance(value, bool):
-        made.scalar.primitive.boolean = value
-    elif isinstance(value, int) and -_INT_MAX <= value < _INT_MAX:
-        made.scalar.primitive.integer = value
-    elif isinstance(value, int | float):
-        made.scalar.primitive.float_value = float(value)
-    elif isinstance(value, list):
+    if isinstance(value, list):
         made.collection.SetInParent()
         made.collection.literals.extend(_inferred(item, f"{where}[{index}]") for index, item in enumerate(value))
     elif isinstance(value, Mapping):
@@ -176,7 +143,15 @@ def _inferred(value: object, where: str) -> idl.Literal:
         tree = value.endswith("/") or os.path.isdir(value)  # noqa: PTH112 - a text that may be a URI
         _blob(made, value, idl.BlobType.MULTIPART if tree else idl.BlobType.SINGLE)
     else:
-        made.scalar.primitive.string_value = str(value)
+        simple = looks_like(value)
+        if simple is None:
+            said = f"{where} is a {type(value).__name__} of YAML, which no input can be"
+            raise BadFlag(said, op="flags", subject=where, hint="Write a list or a mapping.")
+        if not fill(made.scalar, value, simple):
+            said = f"{where} is {_shown(value)}, and an integer has 64 bits"
+            raise BadFlag(
+                said, op="flags", subject=where, hint="Declare it: as float it keeps its first digits, as str all of them."
+            )
     return made
 
 
@@ -185,7 +160,14 @@ def _blob(made: idl.Literal, text: str, dimensionality: int) -> None:
     made.scalar.blob.metadata.type.dimensionality = dimensionality
 
 
-def _misfit(value: object, where: str) -> BadFlag:
-    shown = json.dumps(value, ensure_ascii=False, default=str)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}…"  # noqa: PLR2004 - enough to recognise it
-    return BadFlag(f"{where} is {shown}, which is not of its declared type", op="flags", subject=where)
+def _misfit(value: object, where: str, wanted: idl.LiteralType) -> BadFlag:
+    hint = FORMS.get(wanted.simple, "") if wanted.WhichOneof("type") == "simple" else ""
+    if wanted.WhichOneof("type") in {"collection_type", "map_value_type"}:
+        hint = "Write it as JSON, like " + ("[1, 2]." if wanted.HasField("collection_type") else '{"a": 1}.')
+    said = f"{where} is {_shown(value)}, which is not of its declared type ({type_text(wanted)})"
+    return BadFlag(said, op="flags", subject=where, hint=hint)
+
+
+def _shown(value: object) -> str:
+    shown = printable(json.dumps(value, ensure_ascii=False, default=str))
+    return shown if len(shown) <= 60 else f"{shown[:57]}…"  # noqa: PLR2004 - enough to recognise it
