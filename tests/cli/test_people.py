@@ -59,6 +59,7 @@ def test_the_list_of_commands_and_the_commands_themselves_agree() -> None:
         (["versoin"], "Did you mean version?"),
         (["--endpiont", "x", "version"], "Did you mean --endpoint?"),
         (["init", "--form-remote", "x"], "Did you mean --from-remote?"),
+        (["init", "--bogus"], "See --help"),
         (["init", "--inputs", "x", "--to", "y", "--layout", "NAMED"], "NAMED_DIR"),
         (["init", "--to", "y"], "needs --from-remote"),
         (["init", "stray"], "stray"),

@@ -139,6 +139,7 @@ def test_people_hear_of_events_only_when_they_ask(tmp_path: Path) -> None:
         (["-o", "nowhere://x", "--", "touch", "ran"], "nowhere://"),
         (["-o", "s3://", "--", "touch", "ran"], "names no bucket"),
         (["-o", "http://127.0.0.1:9/x", "--", "touch", "ran"], "nothing can be written there"),
+        (["--workdir", "w", "-o", "w/outputs/d", "--", "touch", "ran"], "where the command itself writes"),
         (["-o", "out", "--raw", "http://127.0.0.1:9/x", "--", "touch", "ran"], "--raw"),
     ],
 )
@@ -219,6 +220,25 @@ def test_otherwise_nothing_stays_in_the_temporary_directory(tmp_path: Path, scri
     scratch.mkdir()
     run(tmp_path, "-o", "out", "--", "sh", "-c", script, TMPDIR=str(scratch))
     assert not list(scratch.iterdir())
+
+
+@pytest.mark.parametrize("where", ["out", "s3"])
+def test_what_an_earlier_run_left_in_a_directory_output_is_told(
+    tmp_path: Path, where: str, s3_server: S3Server, s3_bucket: str
+) -> None:
+    outputs = f"s3://{s3_bucket}/strays" if where == "s3" else where
+
+    def publish(*names: str) -> str:
+        script = "mkdir -p $OUTPUT_DIR/d/e; cd $OUTPUT_DIR/d; touch e/kept " + " ".join(names)
+        ended = run(tmp_path, "-o", outputs, "--output", "d:dir", "--", "sh", "-c", script, **s3_server.environ)
+        assert ended.returncode == 0, ended.stderr
+        return ended.stderr
+
+    assert publish("a", "b", "c") == ""
+    assert publish("a", "b", "c") == ""
+    told = publish("a")
+    assert told.startswith("outputs.strays")
+    assert "objects=2  one=b" in told
 
 
 def test_the_timeout_is_for_all_of_it(tmp_path: Path) -> None:

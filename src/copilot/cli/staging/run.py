@@ -15,6 +15,7 @@ from copilot.cli.people import Invocation, PeopleCommand, completer
 from copilot.cli.staging import messages, template
 from copilot.cli.staging.child import Ended, run_child
 from copilot.cli.staging.show import in_words
+from copilot.cli.staging.strays import tell_strays
 from copilot.cli.staging.task_inputs import gather_inputs
 from copilot.cli.staging.task_outputs import declare_outputs, declared_types
 from copilot.cli.staging.workplace import Workplace, workplace
@@ -66,6 +67,9 @@ def _check(session: Session, given: dict[str, Any]) -> None:
         if given[flag] and not session.stores.locate(_prefix(given[flag])).store.capabilities.writable:
             said = f"--{flag} is {redact(given[flag])}, and nothing can be written there"
             raise BadFlag(said, op="flags", subject=f"--{flag}", hint="Give it a bucket or a directory.")
+        if given["workdir"] and Path(_prefix(given[flag])).is_relative_to(Path(given["workdir"]).absolute() / "outputs"):
+            said = f"--{flag} is {given[flag]}, where the command itself writes"
+            raise BadFlag(said, op="flags", subject=f"--{flag}", hint="Give it a directory outside of --workdir.")
 
 
 def _in(places: Workplace, session: Session, given: dict[str, Any], command: Sequence[str]) -> int:
@@ -112,6 +116,8 @@ def _in(places: Workplace, session: Session, given: dict[str, Any], command: Seq
         places.keep_outputs(session.log)
         raise
     session.clear_progress()
+    if published is not None and published.plan is not None:
+        tell_strays((send.spec for send in published.plan.sends), stores=session.stores, log=session.log)
     _tell(published, as_json=given["as_json"])
     return 0
 
