@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import random
 import threading
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import Location
 
 DATA = bytes(range(256)) * 500
+NOISE = random.Random(1).randbytes(200_000)
 
 
 def at(url: str, settings: StoreSettings | None = None) -> Location:
@@ -124,6 +128,76 @@ def test_a_server_that_compresses_unasked_is_decoded_and_its_size_unknown(http_s
     assert location.store.head("a").size_bytes is None
     assert read(location.store, "a", 10, 20) == DATA[10:20]
     assert {request.headers["accept-encoding"] for request in http_server.requests} == {"identity"}
+
+
+@pytest.mark.parametrize("close", [False, True])
+@pytest.mark.parametrize("missing", [1, 9, 5_000])
+def test_a_compressed_body_that_stops_short_is_noticed(http_server: WebServer, missing: int, *, close: bool) -> None:
+    whole = len(gzip.compress(NOISE))
+    http_server.pages["/a"] = Page(NOISE, compress=True, length=False, close=close, stop_after=whole - missing)
+    with pytest.raises(Truncated):
+        fetch(f"{http_server.url}/a")
+
+
+DEFLATE = zlib.compressobj(wbits=-15)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [
+        ("gzip", gzip.compress(DATA)),
+        ("X-GZIP", gzip.compress(DATA[:1000]) + gzip.compress(DATA[1000:]) + bytes(700)),
+        ("gzip", gzip.compress(DATA[:-1]) + gzip.compress(b"") + gzip.compress(DATA[-1:])),
+        ("deflate", zlib.compress(DATA)),
+        ("deflate", DEFLATE.compress(DATA) + DEFLATE.flush()),
+        ("utf-8", DATA),
+        ("aws-chunked", DATA),
+        ("gzip, aws-chunked", gzip.compress(DATA)),
+    ],
+)
+def test_what_a_server_says_of_its_encoding_is_understood(http_server: WebServer, encoding: str, body: bytes) -> None:
+    http_server.pages["/a"] = Page(body, headers={"Content-Encoding": encoding})
+    assert fetch(f"{http_server.url}/a") == DATA
+    assert at(f"{http_server.url}/a").store.head("a").size_bytes == (len(DATA) if body == DATA else None)
+
+
+def test_an_empty_body_has_no_encoding(http_server: WebServer) -> None:
+    http_server.pages["/a"] = Page(headers={"Content-Encoding": "gzip"})
+    assert fetch(f"{http_server.url}/a") == b""
+
+
+def test_a_small_body_that_is_a_large_text_is_decoded_in_pieces(http_server: WebServer) -> None:
+    http_server.pages["/a"] = Page(bytes(50 << 20), compress=True)
+    location = at(f"{http_server.url}/a")
+    with location.store.get("a") as stream:
+        sizes = [len(chunk) for chunk in stream]
+    assert sum(sizes) == 50 << 20
+    assert max(sizes) <= 256 * 1024
+
+
+@pytest.mark.parametrize("encoding", ["br", "zstd", "gzip, br"])
+def test_a_compression_that_cannot_be_decoded_is_refused_and_no_data(http_server: WebServer, encoding: str) -> None:
+    http_server.pages["/a"] = Page(DATA, headers={"Content-Encoding": encoding})
+    with pytest.raises(BadStoreRequest, match="comes compressed"):
+        fetch(f"{http_server.url}/a")
+
+
+def test_what_is_not_what_its_encoding_says_is_no_data(http_server: WebServer) -> None:
+    http_server.pages["/a"] = Page(DATA, headers={"Content-Encoding": "gzip"})
+    with pytest.raises(Truncated, match="damaged"):
+        fetch(f"{http_server.url}/a")
+
+
+def test_a_header_of_the_settings_does_not_follow_to_another_server(http_server: WebServer) -> None:
+    settings = StoreSettings(http=HttpSettings(headers={"X-Token": "t"}))
+    with web_server() as other:
+        http_server.pages["/a"] = Page(status=302, headers={"Location": f"{other.url}/b"})
+        http_server.pages["/c"] = Page(status=302, headers={"Location": f"{http_server.url}/d"})
+        http_server.pages["/d"] = other.pages["/b"] = Page(DATA)
+        assert fetch(f"{http_server.url}/a", settings) == DATA
+        assert fetch(f"{http_server.url}/c", settings) == DATA
+        assert [request.headers.get("x-token") for request in other.requests] == [None]
+    assert {request.headers.get("x-token") for request in http_server.requests} == {"t"}
 
 
 def test_a_server_that_ignores_ranges_still_gives_the_range(http_server: WebServer) -> None:

@@ -35,6 +35,7 @@ from copilot.core.errors import (
 )
 from copilot.core.ports import Capabilities, Checksum, MultipartUpload, ObjectInfo, Source
 from copilot.core.uri import Uri
+from copilot.stores.content_encoding import DECODED, Undecodable, compression, decoded
 from copilot.stores.proxies import proxy_for
 from copilot.stores.streams import ChunkStream
 
@@ -132,15 +133,20 @@ class HttpStore:
         info, name = _info(key, response), self._name(key)
         if if_match is not None and info.etag != if_match:
             raise ObjectChanged(f"{name} is not the object it was", op="get", subject=name)
-        encoded = _is_encoded(response)
+        encoding = _compression(response)
         first, expected = 0, info.size_bytes
         if response.status == HTTPStatus.PARTIAL_CONTENT:
-            if encoded:
+            if encoding:
                 raise _NotDecodable
             first, last = _range(response)
             if first != start:
                 raise BadStoreRequest(f"{name} was asked for from byte {start} and came from {first}", op="get", subject=name)
             expected = last - first
+        elif encoding and encoding not in DECODED:
+            hint = "Let the server send it as it is: the request says Accept-Encoding: identity."
+            raise BadStoreRequest(
+                f"{name} comes compressed ({encoding}), which is not decoded", op="get", subject=name, hint=hint
+            )
         elif info.size_bytes is not None and start and start >= info.size_bytes:
             raise BadStoreRequest(f"{name} has {info.size_bytes} bytes, none at {start}", op="get", subject=name)
         elif expected is not None:
@@ -150,7 +156,8 @@ class HttpStore:
 
     def _read(self, response: urllib3.BaseHTTPResponse, name: str, *, skip: int, limit: int | None) -> Iterator[memoryview]:
         with self._failures("get", name):
-            for chunk in response.stream(CHUNK_BYTES, decode_content=True):
+            encoding, body = _compression(response), response.stream(CHUNK_BYTES, decode_content=False)
+            for chunk in decoded(body, encoding) if encoding else body:
                 view = memoryview(chunk)
                 dropped = min(skip, len(view))
                 view, skip = view[dropped:], skip - dropped
@@ -190,6 +197,8 @@ class HttpStore:
             yield
         except failures.HTTPError as error:
             raise classified_failure(error, op, name) from error
+        except Undecodable as error:
+            raise Truncated(f"{name} is compressed, and is cut off or damaged", op=op, subject=name) from error
 
     def _refused(self, response: urllib3.BaseHTTPResponse, key: str, op: str) -> StoreError:
         return of_status(response.status, op, self._name(key), retry_after_s=_retry_after(response))
@@ -210,8 +219,16 @@ _Ask = Callable[[str, str, Mapping[str, str]], urllib3.BaseHTTPResponse]
 
 
 def _pool(scheme: str, host: str, headers: Mapping[str, str], settings: HttpSettings, process: StoreSettings) -> _Ask:
+    at_home = urllib3.Retry.DEFAULT_REMOVE_HEADERS_ON_REDIRECT | {name.lower() for name in settings.headers}
     retries = urllib3.Retry(
-        total=None, connect=0, read=0, status=0, other=0, redirect=settings.max_redirects, respect_retry_after_header=False
+        remove_headers_on_redirect=at_home,  # a token for one server is nothing for another
+        total=None,
+        connect=0,
+        read=0,
+        status=0,
+        other=0,
+        redirect=settings.max_redirects,
+        respect_retry_after_header=False,
     )
     manager = pool_manager(f"{scheme}://{host}", process, retries=retries, verify_tls=settings.verify_tls)
 
@@ -243,7 +260,7 @@ def _info(key: str, response: urllib3.BaseHTTPResponse) -> ObjectInfo:
     if response.status == HTTPStatus.PARTIAL_CONTENT:
         match = _CONTENT_RANGE.match(response.headers.get("Content-Range", ""))
         size = int(match[3]) if match and match[3] != "*" else None
-    elif not _is_encoded(response):
+    elif not _compression(response):
         text = response.headers.get("Content-Length", "")
         size = int(text) if text.isdecimal() else None
     modified = parsedate_tz(response.headers.get("Last-Modified", ""))
@@ -254,7 +271,7 @@ def _info(key: str, response: urllib3.BaseHTTPResponse) -> ObjectInfo:
 def _stated_md5(response: urllib3.BaseHTTPResponse) -> str | None:
     """The MD5 of a whole body that comes as it is (RFC 1864), where the server says one."""
     stated = response.headers.get("Content-MD5", "")
-    if response.status != HTTPStatus.OK or _is_encoded(response):
+    if response.status != HTTPStatus.OK or _compression(response):
         return None
     try:
         digest = b64decode(stated, validate=True)
@@ -280,8 +297,9 @@ def _conditions(if_match: str | None) -> dict[str, str]:
     return {"If-Match": if_match}
 
 
-def _is_encoded(response: urllib3.BaseHTTPResponse) -> bool:
-    return response.headers.get("Content-Encoding", "identity").lower() not in {"", "identity"}
+def _compression(response: urllib3.BaseHTTPResponse) -> str:
+    header = "" if response.headers.get("Content-Length") == "0" else response.headers.get("Content-Encoding", "")
+    return compression(header)
 
 
 def _range(response: urllib3.BaseHTTPResponse) -> tuple[int, int]:
@@ -341,6 +359,4 @@ def classified_failure(error: failures.HTTPError, op: str, name: str) -> StoreEr
             return Stalled(f"{name} sent nothing for too long", op=op, subject=name)
         case failures.LocationValueError():
             return BadStoreRequest(f"{name} is no URL that can be asked for", op=op, subject=name, hint="Check the URL.")
-        case failures.DecodeError():
-            return Truncated(f"{name} is compressed and cannot be decoded", op=op, subject=name)
     return Truncated(f"The connection broke while {name} was moving", op=op, subject=name)
