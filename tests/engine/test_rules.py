@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from copilot.core.errors import AccessDenied, ObjectChanged, ServerFault, Throttled, Unreachable
+from copilot.core.errors import AccessDenied, NoIdentity, ObjectChanged, ServerFault, Throttled, Unreachable
 from copilot.core.ports import ObjectInfo
 from copilot.engine import digest
 from copilot.engine.budget import MIB, Limits, cpu_limit, fit, memory_limit_bytes
@@ -181,6 +181,20 @@ def test_a_store_that_never_answered_gets_less_patience_than_one_that_did() -> N
     began_s = clock.monotonic_s()
     with pytest.raises(Unreachable):
         again.call(Failing(*[Unreachable("refused")] * 1000), cancel=Token(clock), op="get", subject="s3://b/k")
+    assert clock.monotonic_s() - began_s >= 300
+
+
+def test_who_gives_credentials_may_begin_some_seconds_late_but_not_many() -> None:
+    again, clock, _ = retrier(RetryPolicy(identity_s=10))
+    silent = NoIdentity("nobody answered")
+    with pytest.raises(NoIdentity):
+        again.call(Failing(*[silent] * 1000), cancel=Token(clock), op="get", subject="s3://b/k")
+    assert 10 <= clock.monotonic_s() < 31
+    again.call(Failing(silent, silent, silent), cancel=Token(clock), op="get", subject="s3://b/k")
+    # Once it has answered it is there: what renews a token later may be away for as long as a store.
+    began_s = clock.monotonic_s()
+    with pytest.raises(NoIdentity):
+        again.call(Failing(*[silent] * 1000), cancel=Token(clock), op="get", subject="s3://b/k")
     assert clock.monotonic_s() - began_s >= 300
 
 

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from obstore.exceptions import GenericError
 
 from copilot.core.errors import (
     AccessDenied,
@@ -21,6 +22,7 @@ from copilot.core.errors import (
     BucketNotFound,
     CopilotError,
     MissingExtra,
+    NoIdentity,
     ObjectNotFound,
     ServerFault,
     Stalled,
@@ -29,6 +31,7 @@ from copilot.core.errors import (
     Unreachable,
     UnsafePath,
 )
+from copilot.stores.obstore_errors import Subject, classified
 from copilot.stores.registry import open_stores
 from copilot.stores.settings import (
     AzureSettings,
@@ -156,6 +159,23 @@ def test_no_credentials_anywhere(web: WebServer) -> None:
     with pytest.raises(BadCredentials) as caught:
         store.head("a")
     assert "no credentials" in caught.value.sentence()
+    assert not caught.value.transient
+
+
+def test_who_gives_credentials_may_not_be_there_yet() -> None:
+    """In a new pod the service that gives them begins some seconds later: that nobody answers is not the last word."""
+    metadata = {"metadata_endpoint": f"http://{LOOPBACK}:{free_ports(1)[0]}"}
+    store = opened("s3://b/a", StoreSettings(s3=S3Settings(endpoint="http://no-such-host.invalid", options=metadata)))
+    with pytest.raises(NoIdentity, match="did not answer") as caught:
+        store.head("a")
+    assert caught.value.transient
+
+
+def test_who_gives_credentials_may_be_asked_too_often() -> None:
+    said = "Error performing GET http://169.254.169.254/latest/api/token in 1ms - Server returned non-2xx status code: 429 "
+    known = classified(GenericError(said), "get", Subject("s3://b/a", "s3://b", "s3.amazonaws.com"))
+    assert isinstance(known, Throttled)
+    assert "169.254.169.254" in known.sentence()
 
 
 @pytest.mark.parametrize(

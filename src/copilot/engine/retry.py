@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from copilot.core.errors import ChecksumMismatch, CopilotError, ObjectChanged, SecretUnreachable, Unreachable
+from copilot.core.errors import ChecksumMismatch, CopilotError, NoIdentity, ObjectChanged, SecretUnreachable, Unreachable
 from copilot.core.uri import redact
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ class RetryPolicy:
     Attributes:
         deadline_s: seconds after the last progress in which a transient failure is tried again.
         first_contact_s: the same for ``Unreachable`` while the store has not answered once.
+        identity_s: the same for ``NoIdentity``: what gives a pod its credentials may begin some seconds after the pod.
         least_attempts: attempts that are made whatever the deadline says: one long silence must not be the end.
         attempts: most attempts without progress; None for no limit but the deadline.
         content_attempts: most attempts when what fails is the content (it changed, its checksum is wrong).
@@ -40,6 +41,7 @@ class RetryPolicy:
 
     deadline_s: float = 300.0
     first_contact_s: float = 30.0
+    identity_s: float = 10.0
     least_attempts: int = 3
     attempts: int | None = None
     content_attempts: int = 5
@@ -112,9 +114,15 @@ class Retrier:
             return True
         if patience.attempts < self.policy.least_attempts:
             return False
-        unknown = isinstance(error, Unreachable | SecretUnreachable) and not self._answered
-        limit_s = min(self.policy.deadline_s, self.policy.first_contact_s) if unknown else self.policy.deadline_s
-        return self._clock.monotonic_s() - patience.began_s >= limit_s
+        return self._clock.monotonic_s() - patience.began_s >= self._limit_s(error)
+
+    def _limit_s(self, error: CopilotError) -> float:
+        limit_s = self.policy.deadline_s
+        if not self._answered and isinstance(error, Unreachable | SecretUnreachable):
+            limit_s = min(limit_s, self.policy.first_contact_s)
+        elif not self._answered and isinstance(error, NoIdentity):
+            limit_s = min(limit_s, self.policy.identity_s)
+        return limit_s
 
     def wait_s(self, error: CopilotError, patience: Patience) -> float:
         """Seconds until the next attempt: full jitter over an exponential bound, at least what the store asked for."""

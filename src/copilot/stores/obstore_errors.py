@@ -20,6 +20,7 @@ from copilot.core.errors import (
     BucketNotFound,
     ChecksumMismatch,
     CopilotError,
+    NoIdentity,
     ObjectChanged,
     ObjectNotFound,
     ServerFault,
@@ -208,8 +209,11 @@ def _of_credentials(found: Facts, op: str, subject: Subject) -> StoreError:
             op=op,
             subject=subject.uri,
         )
+    if found.status == HTTPStatus.TOO_MANY_REQUESTS:
+        said = f"{found.host} asks for fewer requests for credentials for {subject.bucket}"
+        return Throttled(said, op=op, subject=subject.uri)
     said = f"answered {found.status} {found.code}".strip() if found.status is not None else "did not answer"
-    return BadCredentials(
+    return (BadCredentials if found.status is not None else NoIdentity)(
         f"There are no credentials for {subject.bucket}: none are configured, and {found.host} {said}",
         op=op,
         subject=subject.uri,

@@ -18,6 +18,7 @@ CURES: Final = {
     "which keys and endpoint are in use.",
     "BadConfig": "Correct the file or variable that the sentence names; `copilot config show` prints what is in effect.",
     "BadCredentials": "Renew or correct the keys, the profile or the workload identity; keys given by flags win over all.",
+    "CredentialsUnavailable": "Set the cloud's variables or a profile, attach an identity to the pod, or say --anonymous.",
     "BadFlag": "Correct the flag that the sentence names; `copilot COMMAND --help` lists its values.",
     "BadInputs": "Check that the URI names the task's inputs.pb and that every declared input was given; `copilot show URI`.",
     "BadOutput": "Let the task write the value as its declared type is read; docs/outputs.md has the table.",

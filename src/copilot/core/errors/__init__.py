@@ -8,7 +8,7 @@
     ├── StoreError                 something between us and a store
     │   ├── ObjectNotFound  BucketNotFound  AccessDenied  BadCredentials  BadStoreRequest
     │   ├── AlreadyExists  Unsupported
-    │   └── (transient) Unreachable  Throttled  ServerFault  Stalled  Truncated
+    │   └── (transient) Unreachable  Throttled  ServerFault  Stalled  Truncated  NoIdentity
     │                   ObjectChanged  ChecksumMismatch
     ├── InputError                 the inputs cannot be used as they are
     │   ├── BadInputs  UnknownLiteral  UnsafePath
@@ -75,6 +75,7 @@ from copilot.core.errors.store import (
     BadStoreRequest,
     BucketNotFound,
     ChecksumMismatch,
+    NoIdentity,
     ObjectChanged,
     ObjectNotFound,
     ServerFault,
@@ -127,6 +128,7 @@ __all__ = [
     "LocalIOError",
     "MissingExtra",
     "MissingOutput",
+    "NoIdentity",
     "NotEnoughSpace",
     "NotTmpfs",
     "NotYet",

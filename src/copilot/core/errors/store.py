@@ -44,6 +44,16 @@ class BadCredentials(StoreError):
     kind = Kind.USER
 
 
+class NoIdentity(BadCredentials):
+    """No credentials are configured, and the service of this machine that could give some did not answer.
+
+    In a new pod that service may take some seconds to begin: asked again, for a while.
+    """
+
+    reason = "CredentialsUnavailable"
+    transient = True
+
+
 class BadStoreRequest(StoreError):
     """The store refused the request itself (another 4xx)."""
 
