@@ -226,8 +226,6 @@ class Crew(Generic[T]):
     def _replace(self, beat: Beat, job: Job[T], silent_s: float) -> None:
         with self._state:
             self._beats.pop(beat, None)
-            if job.heavy:
-                self._heavy_free += 1
         error = Stalled(
             f"Nothing was heard of {job.subject} for {silent_s:.0f} s",
             op="transfer",
@@ -240,9 +238,13 @@ class Crew(Generic[T]):
         self._log.event(
             "stalled", level="warning", subject=job.subject, silent_s=round(silent_s, 1), attempt=job.patience.attempts
         )
-        self.urgent([job])
         with self._state:
+            # In one step: a job that is neither running nor waiting would be the end for others, one that is both for nobody.
+            # Its slot, if it is heavy, is its own again.
             self._running -= 1
+            self._urgent.append(job)
+            self._hire()
+            self._state.notify()
 
     def _leave(self, feeder: threading.Thread) -> None:
         """Stops everybody and waits a moment for those who can hear it."""

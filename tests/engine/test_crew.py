@@ -1,0 +1,75 @@
+"""The crew of threads: jobs that stall are given to somebody else, and the end comes once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from copilot.engine.budget import Limits
+from copilot.engine.cancel import Token
+from copilot.engine.clock import SystemClock
+from copilot.engine.crew import Crew
+from copilot.engine.retry import Retrier, RetryPolicy
+from copilot.testing.recording import RecordingLog
+
+if TYPE_CHECKING:
+    from copilot.engine.crew import Beat
+
+
+class Work:
+    """A job that does as it is told, and gives its number."""
+
+    subject = "s3://b/k"
+
+    def __init__(self, number: int, do: Callable[[int], None], retrier: Retrier, *, heavy: bool = False) -> None:
+        self.number = number
+        self.heavy = heavy
+        self.patience = retrier.patience()
+        self._do = do
+        self._runs = 0
+
+    def run(self, crew: Crew[int], beat: Beat) -> int:
+        del crew, beat
+        self._runs += 1
+        self._do(self._runs)
+        return self.number
+
+
+class Polite(threading.Condition):
+    """Whenever the watchman lets go of the lock, everybody else goes first."""
+
+    def __exit__(self, *exc: object) -> None:
+        super().__exit__(*exc)  # type: ignore[arg-type] # as the class has it
+        if threading.current_thread() is threading.main_thread():
+            time.sleep(0.2)
+
+
+@pytest.mark.parametrize("heavy", [False, True])
+def test_a_job_that_is_done_as_soon_as_another_has_it_is_the_end_all_the_same(*, heavy: bool) -> None:
+    clock, log, release = SystemClock(), RecordingLog(), threading.Event()
+    retrier = Retrier(RetryPolicy(), clock=clock, log=log)
+
+    def hang_once(run: int) -> None:
+        if run == 1:
+            release.wait(60)
+
+    crew: Crew[int] = Crew(
+        iter([Work(1, hang_once, retrier, heavy=heavy)]),
+        limits=Limits(stall_s=0.2),
+        heavy_slots=1,
+        retrier=retrier,
+        clock=clock,
+        cancel=Token(clock, timeout_s=30, budget="the test"),
+        log=log,
+    )
+    crew._state = Polite(crew._room._lock)  # type: ignore[attr-defined] # the one lock of both
+    try:
+        assert list(crew.results()) == [1]
+    finally:
+        release.set()
+    assert log.named("stalled")
+    assert crew._heavy_free == 1
