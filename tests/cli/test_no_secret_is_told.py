@@ -14,6 +14,7 @@ import pytest
 
 from copilot.core import idl
 from copilot.telemetry.redact import spellings
+from copilot.testing.servers.process import LOOPBACK, free_ports
 
 if TYPE_CHECKING:
     from copilot.testing.servers.s3 import S3Server
@@ -118,6 +119,30 @@ def test_credentials_are_nowhere_after_runs_that_succeed_and_runs_that_fail(  # 
     assert b"ObjectNotFound" in run.everything()
     assert b"BadOutput" in left
     assert leaked(run.everything() + left, secret, TOKEN, PASSWORD) == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["init", "--inputs", "http://somebody:{password}@{closed}/x?sig={token}", "--to", "in"],
+        ["download", "-f", "none.pb", "-o", "in", "--to-output-prefix", "http://somebody:{password}@{closed}/x?sig={token}"],
+        ["run", "-i", "x=http://somebody:{password}@{closed}/x?sig={token}", "--", "true"],
+        ["run", "-o", "http://somebody:{password}@{closed}/x?sig={token}", "--", "sh", "-c", "echo 1 >$OUTPUT_DIR/n"],
+    ],
+    ids=["init", "download", "run-in", "run-out"],
+)
+def test_what_stands_in_a_url_is_not_told_when_nobody_is_there(
+    tmp_path: Path, s3_server: S3Server, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    run = Run(tmp_path, "environment", s3_server, WRONG)
+    words = {"password": PASSWORD, "token": TOKEN, "closed": f"{LOOPBACK}:{free_ports(1)[0]}"}
+    given = [word.format(**words) for word in arguments]
+    dashes = given.index("--") if "--" in given else len(given)
+    monkeypatch.chdir(tmp_path)
+    run.environ["TMPDIR"] = str(tmp_path)
+    assert run("copilot", *given[:dashes], "--timeout", "2s", *given[dashes:]) != 0
+    assert b"Traceback" in run.everything()
+    assert leaked(run.everything(), TOKEN, PASSWORD) == []
 
 
 @pytest.mark.parametrize("given_by", ["flags", "files", "environment"])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Log
     from copilot.engine.transfer import Transfer
 
+_QUERY: Final = re.compile(r"(?<=\S)\?[^\s\"'()=]+=[^\s\"'()]*")
 _DISK_FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 _READ_ONLY: Final = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 
@@ -137,7 +139,9 @@ def tell(outcome: Outcome, log: Log, *, during: str) -> None:
     )
     import traceback  # noqa: PLC0415 - only after a failure
 
-    log.event("failed.traceback", level="debug", traceback="".join(traceback.format_exception(error)))
+    # Libraries name the URL they asked for, with the query that may be its signature.
+    text = _QUERY.sub("?***", "".join(traceback.format_exception(error)))
+    log.event("failed.traceback", level="debug", traceback=text)
 
 
 def write_termination_message(path: Path, message: str, *, create: bool) -> bool:
@@ -183,7 +187,7 @@ def write_error_document(
     With ``beside`` others write there as well: a document that says more than ours stays.
     """
     from copilot.core.error_document import error_document, says_more  # noqa: PLC0415 - not needed to fail on a flag
-    from copilot.core.uri import join  # noqa: PLC0415
+    from copilot.core.uri import join, redact  # noqa: PLC0415
 
     document = error_document(outcome.error, code)
     written: list[str] = []
@@ -192,12 +196,13 @@ def write_error_document(
         if beside:
             with suppress(CopilotError):
                 if says_more(transfer.read(uri, cancel), code):
-                    log.event("error_document.kept", uri=uri, why="what is there says more than we could")
+                    log.event("error_document.kept", uri=redact(uri), why="what is there says more than we could")
                     continue
         try:
             transfer.write(uri, document, cancel)
         except CopilotError as error:
-            log.event("error_document.not_written", level="warning", uri=uri, reason=error.reason, message=error.sentence())
+            said = {"uri": redact(uri), "reason": error.reason, "message": error.sentence()}
+            log.event("error_document.not_written", level="warning", **said)
         else:
             written.append(uri)
     return written

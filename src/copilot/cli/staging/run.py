@@ -191,7 +191,7 @@ def _tell(ended: OutputsPublished | None, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({**where, "outputs": values}, ensure_ascii=False))
         return
-    click.echo(f"# {ended.published.outputs_uri}")
+    click.echo(f"# {redact(ended.published.outputs_uri)}")
     click.echo(in_words(values, as_json=False), nl=False)
 
 
