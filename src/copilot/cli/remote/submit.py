@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from datetime import date
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,10 +106,16 @@ def _file(path: Path) -> dict[str, Any]:
         raise BadFlag(f"{path} is no task", op="flags", subject=str(path), hint=f"It may have {', '.join(sorted(known))}.")
     found = {key: task[key] for key in ("name", "image", "retries", "timeout") if key in task}
     found["command"] = [str(word) for word in task.get("command", [])]
-    found["input"] = [f"{name}={value}" for name, value in (task.get("inputs") or {}).items()]
+    found["input"] = [f"{name}={_text(str(name), value)}" for name, value in (task.get("inputs") or {}).items()]
     found["output"] = [f"{name}:{kind}" for name, kind in (task.get("outputs") or {}).items()]
     found["secret"] = [str(text) for text in task.get("secrets") or ()]
     return found
+
+
+def _text(name: str, value: object) -> str:
+    """A value of the file as ``--input`` reads it: what is declared is a text as it stands, all else is JSON."""
+    value = value.isoformat() if isinstance(value, date) else value
+    return value if isinstance(value, str) and ":" in name else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _secret(text: str) -> tuple[str, str]:
