@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote
 
 from copilot.core.errors import BadConfig, BadFlag
+from copilot.core.uri import redact
+from copilot.stores.fsspec_errors import classified
 from copilot.stores.settings import AzureSettings, FsspecSettings, GcsSettings, S3Settings, SchemeSettings, StoreSettings
 
 if TYPE_CHECKING:
@@ -35,8 +37,9 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
         BadFlag: fsspec does not know the scheme.
         BadConfig: it does not take the options.
         ImportError: the package for the scheme is not installed.
+        StoreError: it connects at once, and nobody is there.
     """
-    from fsspec.registry import available_protocols  # noqa: PLC0415
+    from fsspec.registry import available_protocols, registry  # noqa: PLC0415
 
     options: dict[str, Any] = {"skip_instance_cache": True, "use_listings_cache": False}
     match settings:
@@ -47,10 +50,10 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
         case AzureSettings():
             protocol, more = "abfs", _azure(uri, settings, process)
         case FsspecSettings():
-            protocol, more = settings.protocol or uri.scheme, _other(uri, settings)
+            protocol, more = settings.protocol or uri.scheme, dict(settings.options)
         case _:
             raise BadConfig(f"{uri.scheme}:// has settings that fsspec cannot use", op="open", subject=f"{uri.scheme}://")
-    if protocol not in available_protocols():
+    if protocol not in available_protocols() and protocol not in registry:
         raise BadFlag(
             f"No store is known for {uri.scheme}://",
             op="open",
@@ -60,12 +63,18 @@ def file_system(uri: Uri, settings: SchemeSettings, process: StoreSettings) -> O
     try:
         with warnings.catch_warnings():  # gcsfs warns of what nobody here does: making buckets
             warnings.simplefilter("ignore", UserWarning)
-            fs = _class_of(protocol)(**options, **more)
+            kind = _class_of(protocol)
+            if isinstance(settings, FsspecSettings):
+                more = {**_of_url(kind, uri), **more}
+            fs = kind(**options, **more)
         fs.retries = 1  # s3fs's and gcsfs's own: the engine retries
     except (TypeError, ValueError) as error:
         raise BadConfig(
             f"The settings of {uri.scheme}:// cannot be used", op="open", subject=f"{uri.scheme}://", hint="Check its options."
         ) from error
+    except OSError as error:  # ftp, sftp and their like connect at once
+        where = redact(f"{uri.scheme}://{uri.authority}")
+        raise classified(error, "open", where, where) from error
     container = uri.authority.partition("@")[0] if isinstance(settings, AzureSettings) else uri.authority
     root = _root_of(fs, uri, container, settings)
     return Opened(fs, root, creates=isinstance(settings, S3Settings | GcsSettings))
@@ -149,11 +158,7 @@ def _azure(uri: Uri, settings: AzureSettings, process: StoreSettings) -> dict[st
     return {**answer, **{name: value for name, value in named.items() if value}}
 
 
-def _other(uri: Uri, settings: FsspecSettings) -> dict[str, Any]:
-    user, _, place = uri.authority.rpartition("@")
-    if not user or settings.options:
-        return dict(settings.options)
-    name, _, password = unquote(user).partition(":")
-    host, _, port = place.partition(":")
-    answer: dict[str, Any] = {"host": host, "username": name, "password": password}
-    return {**answer, "port": int(port)} if port.isdecimal() else answer
+def _of_url(kind: Any, uri: Uri) -> dict[str, Any]:  # noqa: ANN401 - an extra's class
+    """Host, port, user and whatever else a file system reads from its URLs, by its own word."""
+    found: dict[str, Any] = kind._get_kwargs_from_urls(f"{uri.scheme}://{uri.authority}/x")  # noqa: SLF001 - fsspec's word for it
+    return {name: unquote(value) if name in {"username", "password"} else value for name, value in found.items()}

@@ -32,6 +32,7 @@ Factory = Callable[[Uri, SchemeSettings, StoreSettings], Store]
 
 _NONE = "comes with copilot"
 _FSSPEC = "pip install 'copilot[fsspec]'"
+_OF_FSSPEC = frozenset({"fsspec", "s3fs", "gcsfs", "adlfs"})
 _REDIS = "pip install 'copilot[redis]'"
 
 # scheme -> (module:factory, how to get it)
@@ -162,8 +163,12 @@ class OpenStores:
         except ImportError as error:
             if (error.name or "").startswith("copilot."):
                 raise
+            # fsspec names what it misses in words alone; its cause knows the package.
+            name = error.name or getattr(error.__cause__, "name", None) or ""
+            if hint == _FSSPEC and name and importlib.util.find_spec("fsspec") is not None and name not in _OF_FSSPEC:
+                hint = f"Install the package that has {name}; fsspec's documentation says which."
             raise MissingExtra(
-                f"{uri.scheme}:// needs a package that is not installed ({error.name})",
+                f"{uri.scheme}:// needs a package that is not installed ({name or error})",
                 op="open",
                 subject=f"{uri.scheme}://",
                 hint=hint,
