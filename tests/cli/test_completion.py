@@ -26,6 +26,7 @@ def script(shell: str) -> str:
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
+        ("copilot plan in", ["plain,init"]),
         ("copilot ver", ["plain,version"]),
         ("copilot init --from-r", ["plain,--from-remote"]),
         ("copilot init --format J", ["plain,JSON"]),

@@ -70,6 +70,7 @@ def test_the_list_of_commands_and_the_commands_themselves_agree() -> None:
         (["show"], "uri"),
         (["show", "x", "--kind", "nonsense"], "nonsense"),
         (["plan"], "copilot plan init"),
+        (["plan", "run", "-i", "n=5", "--", "true"], "not for 'run'"),
         (["completion", "csh"], "csh"),
     ],
 )

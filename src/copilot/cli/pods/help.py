@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 import click
+from click.shell_completion import CompletionItem
 
 from copilot.cli.arguments import flags
 from copilot.cli.people import completer
@@ -56,12 +57,19 @@ def _command(name: str) -> click.Command:
     )
 
 
-def _plan_needs_a_command() -> None:
+def _plan_needs_a_command(words: tuple[str, ...]) -> None:
+    said = (
+        f"plan is for init, download and sidecar, not for {words[0]!r}" if words else "plan needs the command line to plan for"
+    )
     raise BadFlag(
-        "plan needs the command line to plan for",
+        said,
         op="flags",
         hint="Write it after plan: copilot plan init --inputs URI --to DIR.",
     )
+
+
+def _pod_commands(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in flags.POD_COMMANDS if name.startswith(incomplete)]
 
 
 download = _command("download")
@@ -70,6 +78,8 @@ sidecar = _command("sidecar")
 plan = click.Command(
     "plan",
     callback=_plan_needs_a_command,
+    params=[click.Argument(["words"], nargs=-1, type=click.UNPROCESSED, metavar="COMMAND...", shell_complete=_pod_commands)],
+    context_settings={"ignore_unknown_options": True},
     help="Print, as JSON, what init, download or sidecar would do with the flags that follow, and move nothing.",
     epilog="\b\nExample:\n  copilot plan init --inputs s3://bucket/in/inputs.pb --to /tmp/inputs",
 )
