@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sys
 
+_STDERR = 2
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
@@ -22,12 +24,26 @@ def main() -> int:
         from copilot.wrapper import probe  # noqa: PLC0415 - as above
 
         return probe.main(sys.argv[2:], dict(os.environ))
+    _complete_standard_files()  # the latch opens files, too
     from copilot import signals  # noqa: PLC0415 - as above
 
     latch = signals.arm(sys.argv, os.environ)
     from copilot.cli.entry import run  # noqa: PLC0415 - the signals are armed before anything else is imported
 
     return run(sys.argv, latch)
+
+
+def _complete_standard_files() -> None:
+    """Whoever is started without a standard file writes to nobody: no file of ours gets its number, no line ends a command."""
+    try:
+        while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
+            os.set_inheritable(descriptor, True)  # noqa: FBT003 - the standard library's signature
+        os.close(descriptor)
+        for name, number in (("stdout", 1), ("stderr", _STDERR)):
+            if getattr(sys, name) is None:
+                setattr(sys, name, os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False))
+    except OSError:  # a root without /dev/null
+        return
 
 
 def entry_point() -> NoReturn:

@@ -226,3 +226,24 @@ def test_what_is_no_utf_8_on_a_pods_command_line_is_one_sentence_too(tmp_path: P
     assert ended.returncode == 137
     assert b"Traceback" not in ended.stderr
     assert json.loads(ended.stderr.splitlines()[-1])["event"] == "failed"
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        ("version", 0),
+        ("show none.pb", 11),
+        ("init --inputs none.pb --to in", 11),
+        ("run -o out -- sh -ec 'echo said; echo 1 >$OUTPUT_DIR/n'", 0),
+    ],
+)
+def test_a_standard_file_that_is_closed_is_nothing_to_end_on(tmp_path: Path, arguments: str, code: int, closed: str) -> None:
+    told = f"{EXECUTABLE} {arguments} {closed}"
+    ended = subprocess.run(
+        ["/bin/sh", "-c", told], capture_output=True, text=True, env=CLEAN, cwd=tmp_path, check=False, timeout=60
+    )
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    if arguments.startswith("run"):
+        assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["_manifest.json", "_receipt.json", "outputs.pb"]
