@@ -144,6 +144,20 @@ def test_a_file_that_is_no_mapping_is_named(tmp_path: Path, text: str) -> None:
     assert "configuration file" in caught.value.message
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("storage: &a {schemes: *a}", "nested without end"),
+        ("storage: {stow: {config: {access_key_id: 2026-02-30}}}", "not YAML"),
+        ("storage: [", "not YAML, line"),
+    ],
+)
+def test_a_file_that_cannot_be_read_to_its_end_is_one_sentence(tmp_path: Path, text: str, part: str) -> None:
+    (tmp_path / "a.yaml").write_text(text)
+    with pytest.raises(BadConfig, match=part):
+        config.load({"config": [str(tmp_path / "a.yaml")]}, {})
+
+
 def test_a_missing_file_is_an_error_under_our_name_and_a_warning_under_the_references(tmp_path: Path) -> None:
     missing = str(tmp_path / "none.yaml")
     with pytest.raises(BadConfig):

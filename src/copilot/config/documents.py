@@ -51,7 +51,10 @@ def read(paths: Iterable[str]) -> dict[str, object]:
     """
     merged: dict[str, object] = {}
     for path in paths:
-        merged = merge(merged, folded(_parse(path)))
+        try:
+            merged = merge(merged, folded(_parse(path)))
+        except RecursionError as error:
+            raise BadConfig(f"the configuration file {path} is nested without end", op="config", subject=path) from error
     return merged
 
 
@@ -63,7 +66,7 @@ def _parse(path: str) -> Mapping[object, object]:
             document = yaml.safe_load(file)
     except OSError as error:
         raise BadConfig(f"the configuration file {path} cannot be read: {error.strerror}", op="config", subject=path) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError) as error:  # no UTF-8; a date that no calendar has
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark is not None else ""
         raise BadConfig(f"the configuration file {path} is not YAML{where}", op="config", subject=path) from error

@@ -113,7 +113,8 @@ def _in(places: Workplace, session: Session, given: dict[str, Any], command: Seq
     except OutputError:  # what the command left is under partial/
         raise
     except BaseException:
-        places.keep_outputs(session.log)
+        if code == 0:
+            places.keep_outputs(session.log)
         raise
     session.clear_progress()
     if published is not None and published.plan is not None:
