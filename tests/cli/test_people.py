@@ -64,6 +64,7 @@ def test_the_list_of_commands_and_the_commands_themselves_agree() -> None:
         (["init", "--to", "y"], "needs --from-remote"),
         (["init", "stray"], "stray"),
         (["sidecar", "--interface", "%%%"], "not base64"),
+        (["sidecar", "--from-local-dir", "x", "--to-output-prefix", "memory://b", "--output", "n:itn"], "Did you mean int?"),
         (["sidecar", "--interface", "AAAA"], "core.TypedInterface"),
         (["init", "--inputs", "x", "--to", "y", "--timeout", "soon"], "1h30m"),
         (["version", "--config", "/nowhere.yaml", "--log-level", "lod"], "--log-level"),

@@ -153,13 +153,18 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
 
 
 def _declare(parsed: Parsed) -> Callable[[Path], idl.TypedInterface] | None:
-    """How outputs without an interface are found out, once the task has ended; None where there is one, or none is wanted."""
+    """How outputs without an interface are found out, once the task has ended; None where there is one, or none is wanted.
+
+    Raises:
+        BadFlag: an unknown type, or a name twice.
+    """
     names = parsed.values.get("output", [])
     if parsed.last("interface") or not (names or parsed.last("any-output") == "true"):
         return None
-    from copilot.cli.staging.task_outputs import declare_outputs  # noqa: PLC0415 - only such a command line pays for it
+    from copilot.cli.staging import task_outputs  # noqa: PLC0415 - only such a command line pays for it
 
-    return lambda directory: declare_outputs(names, directory)
+    task_outputs.declared_types(names)  # a type that is none is told now, not once the task has ended
+    return lambda directory: task_outputs.declare_outputs(names, directory)
 
 
 def tellable(error: CopilotError, keeping: Keeping | None) -> CopilotError:
