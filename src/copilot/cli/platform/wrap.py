@@ -15,8 +15,7 @@ from copilot.engine.atomic import local_errors
 
 
 def _wrap(**given: Any) -> None:  # noqa: ANN401 - the options, by their names
-    import yaml  # noqa: PLC0415 - with the modules below, when it is wanted
-
+    from copilot.cli.platform.manifest_text import manifests_text  # noqa: PLC0415 - with the modules below, when it is wanted
     from copilot.control_plane.pods.manifests import wrap_documents  # noqa: PLC0415 - as above
     from copilot.control_plane.pods.settings import PodSettings  # noqa: PLC0415 - as above
     from copilot.control_plane.pods.wrapping import WrapRequest  # noqa: PLC0415 - as above
@@ -44,30 +43,22 @@ def _wrap(**given: Any) -> None:  # noqa: ANN401 - the options, by their names
     for note in done.notes:
         click.echo(note, err=True)
 
-    class Dumper(yaml.SafeDumper):
-        """Every value where it is used, texts of several lines as such."""
-
-        def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002 - yaml's signature
-            return True
-
-    Dumper.add_representer(
-        str,
-        lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
-    )
-    click.echo(yaml.dump_all(done.documents, Dumper=Dumper, sort_keys=False, allow_unicode=True, width=120), nl=False)
+    click.echo(manifests_text(done.documents), nl=False)
 
 
 def _documents(files: Sequence[str]) -> list[object]:
     import yaml  # noqa: PLC0415 - as in _wrap
 
+    from copilot.cli.platform.manifest_text import read_manifests  # noqa: PLC0415 - as above
+
     found: list[object] = []
     for name in files:
         shown = "standard input" if name == "-" else name
         try:
-            with local_errors(Path(name)):
+            with local_errors(shown, op="read"):
                 text = sys.stdin.read() if name == "-" else Path(name).read_text(encoding="utf-8")
-            found += list(yaml.safe_load_all(text))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            found += read_manifests(text)
+        except (yaml.YAMLError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
             line = f", line {mark.line + 1}" if mark is not None else ""
             raise PodRefused(f"{shown} is no YAML{line}", op="wrap", subject=shown) from error
