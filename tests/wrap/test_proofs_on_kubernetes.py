@@ -9,6 +9,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
@@ -23,6 +24,7 @@ from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes import KubernetesDouble
 from copilot.testing.recording import RecordingLog
+from copilot.testing.secret_servers.certificates import Authority
 
 if TYPE_CHECKING:
     from copilot.testing.servers.s3 import S3Server
@@ -43,6 +45,7 @@ metadata:
     copilot.dev/env-from: store-keys
 spec:
   restartPolicy: Never
+  automountServiceAccountToken: false
   terminationGracePeriodSeconds: 60
   containers:
     - name: main
@@ -55,23 +58,28 @@ ADDS = "expr $(cat /var/flyte/inputs/n) + 1 >/var/flyte/outputs/m"
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[tuple[KubernetesDouble, KubernetesExecutor, Path]]:
+def cluster() -> Iterator[tuple[KubernetesDouble, KubernetesExecutor]]:
     # Our containers have a /tmp of their own, so what they read of this machine cannot be below its /tmp.
     with tempfile.TemporaryDirectory(prefix="copilot-node-", dir="/var/tmp") as home:
         node = Path(home)
-        token = node / "token"
-        token.write_text("a-token")
-        with KubernetesDouble(node / "node", token="a-token", path=PATH) as double:
+        authority = Authority(node)
+        certificate, ca = node / "server.pem", authority.ca_file
+        with KubernetesDouble(node / "node", token="a-token", path=PATH, certificate=certificate, authority=ca) as double:
             kubeconfig = double.kubeconfig(node / "kubeconfig")
             executor = KubernetesExecutor(from_kubeconfig(kubeconfig), clock=SystemClock(), log=RecordingLog())
-            yield double, executor, token
+            yield double, executor
 
 
 @pytest.fixture
-def run(cluster: tuple[KubernetesDouble, KubernetesExecutor, Path], s3_server: S3Server, s3_bucket: str) -> Run:
-    double, executor, token = cluster
-    # What a cluster gives by itself to a pod with a service account: where the API is, and a token for it.
-    given = {**s3_server.environ, "COPILOT_KUBERNETES_API": double.url, "COPILOT_KUBERNETES_TOKEN_FILE": str(token)}
+def run(cluster: tuple[KubernetesDouble, KubernetesExecutor], s3_server: S3Server, s3_bucket: str) -> Run:
+    double, executor = cluster
+    # What a kubelet gives every container by itself: where the API is. The token is in the pod's own volume.
+    address = urlsplit(double.url)
+    given = {
+        **s3_server.environ,
+        "KUBERNETES_SERVICE_HOST": str(address.hostname),
+        "KUBERNETES_SERVICE_PORT": str(address.port),
+    }
 
     def run(proof: str, name: str, script: str) -> tuple[Json, str]:
         text = POD.format(name=name, bucket=s3_bucket, proof=proof, script=script, command="command: [/bin/sh, -c]")

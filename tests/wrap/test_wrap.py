@@ -164,7 +164,67 @@ def test_ours_runs_as_the_user_that_main_runs_as() -> None:
         (pod(annotations={"inptus": "s3://b"}), {}, "metadata.annotations has copilot.dev/inptus"),
         (pod(annotations={"inputs": "a: 1\nb=2"}), {}, "has a line 2 that is no `name: value`"),
         (pod(annotations={"outputs": "s3://b", "proof": "hope"}), {}, "the proof 'hope'"),
-        (pod(annotations={"secrets": "/etc/key: vault://a#b"}), {}, "/etc cannot be a volume"),
+        (pod(annotations={"secrets": "/etc/key: vault://a#b"}), {}, "is /etc, where a volume would hide"),
+        (pod(annotations={"secrets": "/tmp/key: vault://a#b"}), {}, "is /tmp, where a volume would hide"),
+        (pod(annotations={"secrets": "/run/key: vault://a#b"}), {}, "is /run, where a volume would hide"),
+        (pod(), {"inputs": ("n=1",), "input_dir": "/a/../tmp/"}, "the input directory is /tmp"),
+        (pod(), {"inputs": ("n=1",), "input_dir": "in"}, "the input directory is in, which is no absolute path"),
+        (pod(), {"outputs_prefix": "s3://b", "output_dir": "/a:b"}, "Kubernetes takes no colon"),
+        (
+            pod(),
+            {"outputs_prefix": "s3://b", "inputs": ("n=1",), "input_dir": "/var/flyte/outputs/"},
+            "/var/flyte/outputs is for the inputs and for the outputs too",
+        ),
+        (
+            pod(annotations={"secrets": "/var/flyte/outputs/keys/k: vault://a#b"}),
+            {"outputs_prefix": "s3://b"},
+            "/var/flyte/outputs for the outputs and /var/flyte/outputs/keys for secrets lie one in the other",
+        ),
+        (
+            pod(annotations={"secrets": "/var/run/copilot/k: vault://a#b"}),
+            {},
+            "/var/run/copilot is for secrets and",
+        ),
+        (pod(), {"outputs_prefix": "results/today"}, "the outputs' prefix is results/today, a path"),
+        (pod(), {"inputs_uri": "/data/inputs.pb"}, "the inputs.pb is /data/inputs.pb, a path"),
+        (
+            pod(
+                containers=[{**COMMAND, "volumeMounts": [{"name": "v", "mountPath": "/var/flyte/outputs/big"}]}],
+                volumes=[{"name": "v", "emptyDir": {}}],
+            ),
+            {"outputs_prefix": "s3://b"},
+            "has /var/flyte/outputs/big, a volume of its own below the outputs",
+        ),
+        (
+            pod(containers=[{**COMMAND, "restartPolicy": "Always"}]),
+            {"outputs_prefix": "s3://b"},
+            "restartPolicy starts it again",
+        ),
+        (pod(terminationGracePeriodSeconds=0), {"outputs_prefix": "s3://b"}, "terminationGracePeriodSeconds is 0"),
+        (pod(volumes=[{"name": "copilot-token", "emptyDir": {}}]), {"inputs": ("n=1",)}, "a name that Copilot keeps"),
+        (
+            {
+                "apiVersion": "batch/v1",
+                "kind": "Job",
+                "metadata": {"name": "j", "annotations": {"copilot.dev/outputs": "s3://b"}},
+                "spec": {"template": {"spec": {"restartPolicy": "Never", "containers": [COMMAND]}}},
+            },
+            {},
+            "document 1 (Job/j) has copilot.dev/outputs in metadata.annotations, where it says nothing of the pods",
+        ),
+        (
+            {
+                "apiVersion": "apps/v1",
+                "kind": "StatefulSet",
+                "metadata": {"name": "s"},
+                "spec": {
+                    "template": {"spec": {"containers": [COMMAND]}},
+                    "volumeClaimTemplates": [{"metadata": {"name": "flyte-inputs"}}],
+                },
+            },
+            {"inputs": ("n=1",)},
+            "has a volume called flyte-inputs, a name that Copilot keeps",
+        ),
         (pod(annotations={"secrets": "A-B: vault://a#b"}), {}, "'A-B', which is no name of a variable"),
         (pod(annotations={"secrets": "A: hunter2"}), {}, "this is not a reference to a secret"),
         (pod(nodeSelectr={}), {"inputs": ("n=1",)}, "nodeSelectr is no field"),
@@ -189,11 +249,36 @@ def test_what_cannot_be_wrapped_is_told_with_its_document_and_field(document: Js
     assert "hunter2" not in f"{told.value.message} {told.value.hint}"
 
 
+def test_what_hinders_is_told_once() -> None:
+    done = cli("-f", "-", "-o", "s3://b", text=yaml.safe_dump(pod(restartPolicy="Always")))
+    assert done.stderr.count("restartPolicy is not Never") == 1
+
+
+@pytest.mark.parametrize(
+    ("asked", "way"), [({"outputs_prefix": "s3://b"}, "another proof"), ({"secrets": ("A=k8s://a#b",)}, "files")]
+)
+def test_a_command_that_is_not_there_is_told_with_the_way_that_needs_none(asked: Json, way: str) -> None:
+    with pytest.raises(PodRefused) as told:
+        wrapped(pod(containers=[{"name": "main", "image": "i"}]), **asked)
+    assert way in told.value.hint
+
+
+def test_a_kind_of_another_group_passes_through_and_that_is_told() -> None:
+    job = {"apiVersion": "batch.volcano.sh/v1alpha1", "kind": "Job", "metadata": {"name": "j"}}
+    done = wrap_documents([job], WrapRequest(outputs_prefix="s3://b"))
+    assert (list(done.documents), done.changed) == ([job], 0)
+    assert "is of batch.volcano.sh/v1alpha1 and stays as it is" in done.notes[0]
+
+
 def test_one_document_that_cannot_be_wrapped_prints_nothing_of_the_others() -> None:
     text = yaml.safe_dump_all([pod(), pod(restartPolicy="Always")])
     done = cli("-f", "-", "-o", "s3://b", text=text)
     assert (done.returncode != 0, done.stdout) == (True, "")
     assert "document 2 (Pod/p)" in done.stderr
+
+
+def test_a_file_that_is_not_there_could_not_be_read() -> None:
+    assert "/nowhere/pod.yaml could not be read" in cli("-f", "/nowhere/pod.yaml").stderr
 
 
 def test_what_is_no_yaml_is_told_with_its_line() -> None:

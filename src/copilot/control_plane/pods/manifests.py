@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.pod_templates.merge import checked
+from copilot.control_plane.pods.refusal import refused
 from copilot.control_plane.pods.wrapping import PROOFS, WrapRequest, wrap_spec
 from copilot.core.errors import CopilotError, PodRefused
 
@@ -85,25 +86,48 @@ def wrap_documents(documents: Sequence[object], request: WrapRequest) -> Wrapped
 
 def _document(document: object, where: str, course: _Course) -> object:
     if not isinstance(document, dict):
-        raise _refused(where, "is no object of fields", hint="A manifest begins with apiVersion and kind.")
+        raise refused(where, "is no object of fields", hint="A manifest begins with apiVersion and kind.")
     kind = document.get("kind")
     if not isinstance(kind, str) or not isinstance(document.get("apiVersion"), str):
-        raise _refused(where, "has no apiVersion or no kind", hint="Both are texts at the manifest's top.")
+        raise refused(where, "has no apiVersion or no kind", hint="Both are texts at the manifest's top.")
     if kind == "List":
         items = document.get("items") or []
         if not isinstance(items, list):
-            raise _refused(f"{where} (List)", "has items that are no list")
+            raise refused(f"{where} (List)", "has items that are no list")
         return {**document, "items": [_document(each, f"{where}, item {n}", course) for n, each in enumerate(items, 1)]}
-    if kind not in _KINDS or document["apiVersion"] != _VERSIONS[kind]:
+    if kind not in _KINDS:
+        return document
+    named = f"{where} ({kind}/{_name(document)})"
+    if document["apiVersion"] != _VERSIONS[kind]:
+        course.notes.append(
+            f"{named} is of {document['apiVersion']} and stays as it is: {kind} is wrapped in {_VERSIONS[kind]}."
+        )
         return document
     made: dict[str, Any] = copy.deepcopy(document)
-    named = f"{where} ({kind}/{_name(made)})"
     pod, path = made, ""
     for step in _KINDS[kind]:
+        _refuse_unread(pod, named, path, "".join(f"{each}." for each in _KINDS[kind]))
         pod, path = pod.get(step), f"{path}{step}."  # type: ignore[assignment]  # checked in the next line
         if not isinstance(pod, dict):
-            raise _refused(named, f"has no {path.rstrip('.')}")
-    return made if _wrap(pod, named, path, endless=kind in _ENDLESS, course=course) else document
+            raise refused(named, f"has no {path.rstrip('.')}")
+    return made if _wrap(pod, named, path, kind=kind, course=course, claims=_claims(made)) else document
+
+
+def _refuse_unread(above: dict[str, Any], where: str, path: str, right: str) -> None:
+    """Annotations of ours that stand above the pod template would be asked for and not heeded."""
+    metadata = above.get("metadata")
+    annotations = metadata.get("annotations") if isinstance(metadata, dict) else None
+    found = [each for each in ANNOTATIONS if f"{PREFIX}{each}" in annotations] if isinstance(annotations, dict) else []
+    if found:
+        what = f"has {PREFIX}{found[0]} in {path}metadata.annotations, where it says nothing of the pods"
+        raise refused(where, what, hint=f"Write it into {right}metadata.annotations.")
+
+
+def _claims(document: dict[str, Any]) -> list[str]:
+    """The names of the volumes that a StatefulSet gives its pods beside those of their spec."""
+    spec = document.get("spec")
+    templates = spec.get("volumeClaimTemplates") if isinstance(spec, dict) else None
+    return [_name(each) for each in templates if isinstance(each, dict)] if isinstance(templates, list) else []
 
 
 def _name(document: dict[str, Any]) -> str:
@@ -112,14 +136,14 @@ def _name(document: dict[str, Any]) -> str:
     return str(found or "?")
 
 
-def _wrap(pod: dict[str, Any], where: str, path: str, *, endless: bool, course: _Course) -> bool:
+def _wrap(pod: dict[str, Any], where: str, path: str, *, kind: str, course: _Course, claims: Sequence[str]) -> bool:
     """Wraps ``pod`` in place; whether there was anything to do."""
     metadata = pod.get("metadata")
     if metadata is None:
         metadata = pod["metadata"] = {}
     annotations = metadata.get("annotations") or {} if isinstance(metadata, dict) else None
     if not isinstance(annotations, dict):
-        raise _refused(where, f"has {path}metadata.annotations that are no map")
+        raise refused(where, f"has {path}metadata.annotations that are no map")
     if WRAPPED in annotations:
         course.notes.append(f"{where} is wrapped already.")
         return False
@@ -129,18 +153,19 @@ def _wrap(pod: dict[str, Any], where: str, path: str, *, endless: bool, course: 
         return False
     spec = pod.get("spec")
     if not isinstance(spec, dict):
-        raise _refused(where, f"has no {path}spec")
+        raise refused(where, f"has no {path}spec")
     try:
         spec = checked(spec, where=f"{path}spec")
         pod["spec"] = wrap_spec(
             spec,
             request,
-            endless=endless or spec.get("restartPolicy", "Always") != "Never",
+            endless=kind in _ENDLESS or spec.get("restartPolicy", "Always") != "Never",
+            claims=claims,
             default_container=str(annotations.get("kubectl.kubernetes.io/default-container", "")),
             where=f"{path}spec",
         )
     except CopilotError as error:
-        raise PodRefused(f"{where}: {error.message}", op="wrap", subject=where, hint=error.hint) from error
+        raise PodRefused(f"{where}: {error.message}", op="wrap", subject=where, hint=error.hint) from error.__cause__
     metadata["annotations"] = {**annotations, WRAPPED: FORM}
     course.changed += 1
     return True
@@ -154,9 +179,9 @@ def _from_annotations(annotations: dict[str, Any], request: WrapRequest, where: 
         name = str(key).removeprefix(PREFIX)
         if name not in _TOLD:
             near = difflib.get_close_matches(name, ANNOTATIONS, 1)
-            raise _refused(where, f"has {key}, which is none of ours", hint=f"Did you mean {PREFIX}{near[0]}?" if near else "")
+            raise refused(where, f"has {key}, which is none of ours", hint=f"Did you mean {PREFIX}{near[0]}?" if near else "")
         if not isinstance(value, str):
-            raise _refused(where, f"has {key}, which is no text", hint="Put it between quotes, or write | before its lines.")
+            raise refused(where, f"has {key}, which is no text", hint="Put it between quotes, or write | before its lines.")
         ours[name] = value.strip()
     changes: dict[str, Any] = {
         ours_name: ours[theirs]
@@ -199,8 +224,4 @@ def _lines(text: str, where: str, *, single: bool = False) -> Iterator[tuple[str
         elif single and len(lines) == 1:
             yield "", line
         else:
-            raise _refused(where, f"has a line {number} that is no `name: value`", hint="A blank follows the colon.")
-
-
-def _refused(where: str, what: str, *, hint: str = "") -> PodRefused:
-    return PodRefused(f"{where} {what}", op="wrap", subject=where, hint=hint)
+            raise refused(where, f"has a line {number} that is no `name: value`", hint="A blank follows the colon.")

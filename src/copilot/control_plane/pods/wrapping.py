@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import posixpath
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
+from copilot.control_plane.pods.api_token import TOKEN_VOLUME, token_volume, with_token
 from copilot.control_plane.pods.data_containers import (
     BIN_VOLUME,
     CONTROL_VOLUME,
@@ -26,17 +25,14 @@ from copilot.control_plane.pods.data_containers import (
     startup_probe,
     told_grace,
 )
+from copilot.control_plane.pods.directories import check_apart, check_mounts, directory
+from copilot.control_plane.pods.refusal import refused
 from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR, PodSettings
-from copilot.core.errors import PodRefused
-from copilot.core.secret_refs import parse_ref
+from copilot.control_plane.pods.shared_access import SECRETS_VOLUME, asked_secrets, for_the_group, named_user, shared_group
+from copilot.core.uri import parse, redact
 
 PROOFS: Final = ("auto", "wrapper", "marker", "pod", "signal")
-SECRETS_VOLUME: Final = "copilot-secrets"
 RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
-_VARIABLE: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SYSTEM: Final = frozenset(
-    {"/", "/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr", "/usr/bin", "/var"}
-)
 _NO_GRACE_S: Final = 30
 
 
@@ -72,21 +68,24 @@ class WrapRequest:
     pods: PodSettings = field(default_factory=PodSettings)
 
     @property
+    def stages(self) -> bool:
+        """Whether there are inputs."""
+        return bool(self.inputs_uri or self.inputs)
+
+    @property
     def asks(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.inputs_uri or self.inputs or self.outputs_prefix or self.secrets)
-
-
-@dataclass(frozen=True, slots=True)
-class _Secrets:
-    """The secrets' directories with their volumes, and whether there are variables."""
-
-    volumes: Mapping[str, str] = field(default_factory=dict)
-    variables: bool = False
+        return bool(self.stages or self.outputs_prefix or self.secrets)
 
 
 def wrap_spec(
-    spec: Mapping[str, Any], request: WrapRequest, *, endless: bool, default_container: str = "", where: str = "spec"
+    spec: Mapping[str, Any],
+    request: WrapRequest,
+    *,
+    endless: bool,
+    claims: Sequence[str] = (),
+    default_container: str = "",
+    where: str = "spec",
 ) -> dict[str, Any]:
     """``spec`` with our containers before its own, and its main container as far as it must change.
 
@@ -94,6 +93,7 @@ def wrap_spec(
         spec: a checked pod spec; it is not changed.
         request: what is asked for; something is.
         endless: the pod's containers are started again when they end, so that there is no end to publish outputs at.
+        claims: the names of volumes that its pods get beside those of the spec (``volumeClaimTemplates``).
         default_container: the container that ``kubectl`` would take.
         where: the spec's path, for messages.
 
@@ -102,17 +102,20 @@ def wrap_spec(
         BadSecretRef: a reference that is none.
     """
     main = _main(spec, request, default_container, where)
-    outputs, secrets = bool(request.outputs_prefix), _secrets(request)
-    if request.proof not in PROOFS:
-        raise _refused(where, f"has the proof {request.proof!r}", hint=f"One of {', '.join(PROOFS)}.")
-    if outputs and endless:
-        raise _refused(
-            f"{where}.restartPolicy",
-            "is not Never, so the container has no end at which its outputs could be published",
-            hint="Outputs need a Pod, Job or CronJob with restartPolicy: Never (a Job makes new pods by itself).",
-        )
-    _refuse_names(spec, where)
-    settings = replace(request.pods, run_as_user=_user(spec, main, request.pods))
+    request = _checked(request, where)
+    outputs, secrets = bool(request.outputs_prefix), asked_secrets(request.secrets)
+    if outputs:
+        _refuse_endless(spec, main, where, endless=endless)
+    _refuse_names(spec, claims, where)
+    check_apart(
+        inputs=request.input_dir if request.stages else "",
+        outputs=request.output_dir if outputs else "",
+        secrets=secrets.volumes.values(),
+    )
+    named = named_user(spec, main)
+    settings = replace(request.pods, run_as_user=request.pods.run_as_user if named is None else named)
+    if named is None and settings.run_as_user is not None:
+        request = replace(request, secrets=tuple(for_the_group(each) for each in request.secrets))
     wrapped = secrets.variables or (outputs and request.proof in {"auto", "wrapper"})
     spot = f"{where}.containers[{main['name']}]"
     common = _common(settings, request, main)
@@ -125,27 +128,71 @@ def wrap_spec(
         inits.append(_sidecar(settings, request, common, {**kept, **secrets.volumes}, grace_s))
     if wrapped and settings.install:
         inits.append(installer(settings, common))
-    if request.inputs_uri or request.inputs or request.secrets:
-        kept = {INPUTS_VOLUME: request.input_dir} if request.inputs_uri or request.inputs else {}
+    if request.stages or request.secrets:
+        kept = {INPUTS_VOLUME: request.input_dir} if request.stages else {}
         mounts |= kept
         inits.append(_init(settings, request, common, {**kept, **secrets.volumes}, kept_fresh=outputs or bool(secrets.volumes)))
     if wrapped:
-        main = _under_wrapper(main, settings, spot)
+        main = _under_wrapper(main, settings, spot, for_secrets=secrets.variables)
         mounts[CONTROL_VOLUME] = CONTROL_DIR
     readable = {**secrets.volumes, **({BIN_VOLUME: BIN_DIR} if wrapped and settings.install else {})}
-    main = _mounted(main, mounts, readable, spot)
+    check_mounts(main, [*mounts.values(), *readable.values()], outputs=request.output_dir if outputs else "", where=spot)
+    main = _mounted(main, mounts, readable)
+    asking = ({SIDECAR} if outputs and request.proof == "pod" else set()) | ({SIDECAR, INIT} if secrets.of_cluster else set())
+    inits = [with_token(each) if each["name"] in asking else each for each in inits]
     volumes = {**volumes, **mounts, **readable, **({SCRATCH_VOLUME: "/tmp"} if settings.scratch else {})}  # noqa: S108
     made = {
         **spec,
         "initContainers": [*({"name": each["name"], **each} for each in inits), *spec.get("initContainers", ())],
         "containers": [main if each["name"] == main["name"] else each for each in spec["containers"]],
-        "volumes": [*spec.get("volumes", ()), *(_volume(name) for name in sorted(volumes))],
+        "volumes": [
+            *spec.get("volumes", ()),
+            *(_volume(name) for name in sorted(volumes)),
+            *([token_volume()] if asking else ()),
+        ],
     }
     if outputs:
         made["terminationGracePeriodSeconds"] = grace_s
     if settings.run_as_user:
-        made["securityContext"] = {"fsGroup": settings.run_as_user, **spec.get("securityContext", {})}
+        made["securityContext"] = shared_group(spec, settings.run_as_user, keeps_data=bool(claims))
     return made
+
+
+def _checked(request: WrapRequest, where: str) -> WrapRequest:
+    """``request`` with its directories as they are mounted."""
+    if request.proof not in PROOFS:
+        raise refused(where, f"has the proof {request.proof!r}", hint=f"One of {', '.join(PROOFS)}.")
+    for what, uri in (("the inputs.pb", request.inputs_uri), ("the outputs' prefix", request.outputs_prefix)):
+        # What begins with a variable is Kubernetes' to expand.
+        if uri and not uri.startswith("$(") and parse(uri).scheme == "file":
+            raise refused(
+                what, f"is {redact(uri)}, a path, which ends with the pod", hint="Say a URI, such as s3://bucket/key."
+            )
+    return replace(
+        request,
+        input_dir=directory(request.input_dir, "the input directory") if request.stages else request.input_dir,
+        output_dir=directory(request.output_dir, "the output directory") if request.outputs_prefix else request.output_dir,
+    )
+
+
+def _refuse_endless(spec: Mapping[str, Any], main: Mapping[str, Any], where: str, *, endless: bool) -> None:
+    """Outputs are published when main has ended, once and for all, and in the time that is left to the pod then."""
+    own = f"{where}.containers[{main['name']}]"
+    again = "so the container has no end at which its outputs could be published"
+    if endless:
+        raise refused(
+            f"{where}.restartPolicy",
+            f"is not Never, {again}",
+            hint="Outputs need a Pod, Job or CronJob with restartPolicy: Never (a Job makes new pods by itself).",
+        )
+    if main.get("restartPolicy", "Never") != "Never" or main.get("restartPolicyRules"):
+        raise refused(f"{own}.restartPolicy", f"starts it again, {again}", hint="Leave it out, and its rules.")
+    if spec.get("terminationGracePeriodSeconds") == 0:
+        raise refused(
+            f"{where}.terminationGracePeriodSeconds",
+            "is 0, and outputs are uploaded in that time",
+            hint="Leave it out: it is an hour then.",
+        )
 
 
 def _main(spec: Mapping[str, Any], request: WrapRequest, default: str, where: str) -> dict[str, Any]:
@@ -153,35 +200,26 @@ def _main(spec: Mapping[str, Any], request: WrapRequest, default: str, where: st
     names = [str(each.get("name", "")) for each in containers]
     wanted = request.container or default
     if not names:
-        raise _refused(where, "has no containers")
+        raise refused(where, "has no containers")
     if not wanted and len(names) > 1:
-        raise _refused(
+        raise refused(
             f"{where}.containers",
             f"has {len(names)} containers, and it is not said which one is meant",
             hint=f"Say copilot.dev/container, or --container: {', '.join(names)}.",
         )
     if wanted and wanted not in names:
-        raise _refused(f"{where}.containers", f"has no container called {wanted}", hint=f"There is {', '.join(names)}.")
+        raise refused(f"{where}.containers", f"has no container called {wanted}", hint=f"There is {', '.join(names)}.")
     return dict(containers[names.index(wanted) if wanted else 0])
 
 
-def _refuse_names(spec: Mapping[str, Any], where: str) -> None:
+def _refuse_names(spec: Mapping[str, Any], claims: Sequence[str], where: str) -> None:
     every = [*spec.get("initContainers", ()), *spec["containers"]]
     taken = [("container", each.get("name")) for each in every if each.get("name") in RESERVED_CONTAINERS]
-    for each in spec.get("volumes", ()):
-        name = str(each.get("name"))
-        if name in RESERVED_VOLUMES or name.startswith(SECRETS_VOLUME):
-            taken.append(("volume", name))
+    volumes = [*(str(each.get("name")) for each in spec.get("volumes", ())), *claims]
+    kept = {*RESERVED_VOLUMES, TOKEN_VOLUME}
+    taken += [("volume", name) for name in volumes if name in kept or name.startswith(SECRETS_VOLUME)]
     for what, name in taken:
-        raise _refused(where, f"has a {what} called {name}, a name that Copilot keeps", hint="Rename it.")
-
-
-def _user(spec: Mapping[str, Any], main: Mapping[str, Any], settings: PodSettings) -> int | None:
-    """Main's own user, where it is told: what it writes for itself alone can then be read."""
-    for context in (main.get("securityContext", {}), spec.get("securityContext", {})):
-        if "runAsUser" in context:
-            return int(context["runAsUser"])
-    return settings.run_as_user
+        raise refused(where, f"has a {what} called {name}, a name that Copilot keeps", hint="Rename it.")
 
 
 def _common(settings: PodSettings, request: WrapRequest, main: Mapping[str, Any]) -> dict[str, Any]:
@@ -194,24 +232,6 @@ def _common(settings: PodSettings, request: WrapRequest, main: Mapping[str, Any]
     if request.env_from:
         common["envFrom"] = [{"secretRef": {"name": name}} for name in request.env_from]
     return common
-
-
-def _secrets(request: WrapRequest) -> _Secrets:
-    """Every directory of a secret file gets a memory volume of its own."""
-    directories, variables = dict[str, str](), False
-    for text in request.secrets:
-        target, _, reference = text.partition("=")
-        parse_ref(reference)
-        if not target.startswith("/"):
-            if not _VARIABLE.fullmatch(target):
-                raise _refused("secrets", f"has {target!r}, which is no name of a variable", hint="A file begins with /.")
-            variables = True
-            continue
-        directory = posixpath.dirname(posixpath.normpath(target.partition(":")[0]))
-        if directory in _SYSTEM:
-            raise _refused("secrets", f"has {target}, and {directory} cannot be a volume", hint="Use /run/secrets/NAME.")
-        directories.setdefault(directory, f"{SECRETS_VOLUME}-{len(directories)}")
-    return _Secrets({volume: directory for directory, volume in directories.items()}, variables)
 
 
 def _sidecar(
@@ -253,7 +273,7 @@ def _init(
     if request.inputs_uri:
         arguments += ["--from-remote", request.inputs_uri]
     arguments += [word for each in request.inputs for word in ("--input", each)]
-    if request.inputs_uri or request.inputs:
+    if request.stages:
         arguments += ["--to-local-dir", request.input_dir]
     if request.outputs_prefix:
         arguments += ["--to-output-prefix", request.outputs_prefix]
@@ -269,25 +289,20 @@ def _init(
     }
 
 
-def _under_wrapper(main: Mapping[str, Any], settings: PodSettings, where: str) -> dict[str, Any]:
+def _under_wrapper(main: Mapping[str, Any], settings: PodSettings, where: str, *, for_secrets: bool) -> dict[str, Any]:
     if not main.get("command"):
-        raise _refused(
+        other = "have its secrets as files: /path=REFERENCE" if for_secrets else "choose another proof: marker, pod or signal"
+        raise refused(
             f"{where}.command",
             "is not there, and what the image would run is not known here",
-            hint="Write the image's entrypoint as command, or choose another proof: marker, pod or signal.",
+            hint=f"Write the image's entrypoint as command, or {other}.",
         )
     words = [*main["command"], *main.get("args", ())]
     command = [*settings.wrapper, "exec", "--control-dir", CONTROL_DIR, "--", *words]
     return {**{key: value for key, value in main.items() if key != "args"}, "command": command}
 
 
-def _mounted(main: Mapping[str, Any], own: Mapping[str, str], readable: Mapping[str, str], where: str) -> dict[str, Any]:
-    there = {posixpath.normpath(str(each.get("mountPath", ""))) for each in main.get("volumeMounts", ())}
-    for path in [*own.values(), *readable.values()]:
-        if not path.startswith("/"):
-            raise _refused(where, f"would get {path}, which is no absolute path")
-        if posixpath.normpath(path) in there:
-            raise _refused(f"{where}.volumeMounts", f"has {path}, where Copilot puts a volume", hint="Say another directory.")
+def _mounted(main: Mapping[str, Any], own: Mapping[str, str], readable: Mapping[str, str]) -> dict[str, Any]:
     added: list[dict[str, Any]] = [{"name": name, "mountPath": path} for name, path in own.items()]
     added += [{"name": name, "mountPath": path, "readOnly": True} for name, path in readable.items()]
     return {**main, "volumeMounts": [*main.get("volumeMounts", ()), *added]}
@@ -299,7 +314,3 @@ def _volume(name: str) -> dict[str, Any]:
     if name.startswith(SECRETS_VOLUME):
         return {"name": name, "emptyDir": {"medium": "Memory", "sizeLimit": "8Mi"}}
     return {"name": name, "emptyDir": {}}
-
-
-def _refused(where: str, what: str, *, hint: str = "") -> PodRefused:
-    return PodRefused(f"{where} {what}", op="wrap", subject=where, hint=hint)

@@ -68,7 +68,8 @@ class KubernetesDouble:
                 notice_s=notice_s,
                 style=StatusStyle(precise=False, runtime="containerd"),
             )
-            self.kubelet = Kubelet(self.storage, root / "pods", settings)
+            signed_by = authority.read_bytes() if authority is not None else b""
+            self.kubelet = Kubelet(self.storage, root / "pods", settings, token=token, authority=signed_by)
         self._server = ApiHttpServer(self)
         scheme = "http"
         if certificate is not None:

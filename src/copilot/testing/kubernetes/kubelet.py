@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from copilot.testing.kubernetes.storage import Change, Object, Storage
 
 NODE: Final = "double-0"
+ROOT_CA: Final = "kube-root-ca.crt"  # which a cluster puts into every namespace
 _REFERENCES: Final = {
     "secretRef": "Secret",
     "secretKeyRef": "Secret",
@@ -48,15 +49,20 @@ class Kubelet:
         storage: the API's objects.
         root: where pods have their directories.
         settings: how processes are run.
+        token: what the API wants; every service account's.
+        authority: the PEM of who signed the API's certificate.
 
     Attributes:
         missing_images: containers with these images wait in ``ErrImagePull``.
         unschedulable: new pods stay unscheduled, with this message; empty: they are bound at once.
     """
 
-    def __init__(self, storage: Storage, root: Path, settings: NodeSettings) -> None:
+    def __init__(
+        self, storage: Storage, root: Path, settings: NodeSettings, *, token: str = "", authority: bytes = b""
+    ) -> None:
         """See the class."""
         self._storage, self._root, self._settings = storage, root, settings
+        self._token, self._authority = token, authority
         self._loop = Loop()
         self._runners: dict[str, _Runner] = {}
         self._graces: dict[str, int] = {}
@@ -245,6 +251,10 @@ class Kubelet:
             self._storage.change("pods", metadata["namespace"], metadata["name"], changing)
 
     def _data(self, namespace: str, kind: str, name: str) -> Mapping[str, bytes] | None:
+        if kind == "ServiceAccountToken":
+            return {"token": self._token.encode()}
+        if (kind, name) == ("ConfigMap", ROOT_CA):
+            return {"ca.crt": self._authority}
         try:
             found = self._storage.get("secrets" if kind == "Secret" else "configmaps", namespace, name)
         except ApiError:

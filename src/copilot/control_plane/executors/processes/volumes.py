@@ -82,7 +82,11 @@ def _files(
 
 def _projected(part: Mapping[str, Any], pod: Mapping[str, Any], data: ObjectData) -> Iterable[tuple[str, bytes, int | None]]:
     if "serviceAccountToken" in part:
-        raise ConfigError("a service account's token cannot be had without a cluster")
+        account = str(pod["spec"].get("serviceAccountName") or "default")
+        token = data("ServiceAccountToken", account)
+        if token is None:
+            raise ConfigError("a service account's token cannot be had without a cluster")
+        yield part["serviceAccountToken"]["path"], token["token"], None
     for kind in ("secret", "configMap", "downwardAPI"):
         if kind in part:
             yield from _files(kind, part[kind], pod, data)
