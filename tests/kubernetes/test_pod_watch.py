@@ -170,12 +170,6 @@ def test_secrets_belong_to_their_pod_and_are_made_even_after_a_crash_between(
     assert (owner["kind"], owner["uid"]) == ("Pod", made["metadata"]["uid"])
 
 
-def test_a_log_that_breaks_off_is_taken_up_where_it_was(executor: KubernetesExecutor) -> None:
-    name = create(executor, "for i in 1 2 3; do echo $i; sleep 0.2; done")
-    token = Token(SystemClock(), timeout_s=PATIENCE_S)
-    assert b"".join(executor.logs("n", name, "main", follow=True, cancel=token)) == b"1\n2\n3\n"
-
-
 def test_a_watch_that_is_cancelled_ends_while_nothing_happens(executor: KubernetesExecutor) -> None:
     watcher = Watcher(executor)
     began = time.monotonic()

@@ -44,6 +44,7 @@ CURES: Final = {
     "PodExists": "Choose another name, or wait until the other pod is gone.",
     "PodFailed": "Look at the pod's events: `kubectl describe pod`.",
     "PodListExpired": "Nothing: it is listed again.",
+    "PodQuotaExceeded": "Wait for other pods of the namespace to end, or raise its ResourceQuota.",
     "PodNotFound": "Check the namespace and the name; it may have been deleted.",
     "PodRefused": "Correct the pod template: the API server's words are in the sentence.",
     "ReadOnlyPath": "Mount the volume writable, or give it an owner or fsGroup that we run as.",

@@ -9,7 +9,16 @@ from urllib.parse import urlencode
 
 import urllib3
 
-from copilot.core.errors import PodApiUnavailable, PodConflict, PodError, PodExists, PodListExpired, PodNotFound, PodRefused
+from copilot.core.errors import (
+    PodApiUnavailable,
+    PodConflict,
+    PodError,
+    PodExists,
+    PodListExpired,
+    PodNotFound,
+    PodQuotaExceeded,
+    PodRefused,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,6 +29,7 @@ CONNECT_S: Final = 10.0
 READ_S: Final = 30.0
 STREAM_READ_S: Final = 90.0  # a watch has a bookmark every minute
 CONNECTIONS: Final = 32
+_QUOTA: Final = "exceeded quota: "  # the API server's quota admission says so, and nothing else of its answer does
 MERGE_PATCH: Final = "application/merge-patch+json"
 STRATEGIC_PATCH: Final = "application/strategic-merge-patch+json"
 
@@ -92,10 +102,21 @@ class ApiClient:
         """One request and its object.
 
         Raises:
-            PodNotFound, PodExists, PodRefused, PodConflict, PodApiUnavailable, PodListExpired: by the status code.
+            PodNotFound, PodExists, PodRefused, PodConflict, PodApiUnavailable, PodListExpired, PodQuotaExceeded: by the status
+                code.
         """
         response = self._send(method, path, query, body, content_type, read_s=READ_S, stream=False)
-        found: dict[str, Any] = json.loads(response.data or b"{}")
+        try:
+            found = json.loads(response.data or b"{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise PodApiUnavailable(
+                "what answers in place of the Kubernetes API sends no JSON",
+                op=method.lower(),
+                subject=self.cluster.url,
+                hint="Is there a proxy in between, or another server at this address?",
+            )
         return found
 
     def stream(self, path: str, query: Mapping[str, str]) -> LineStream:
@@ -159,11 +180,13 @@ def _error(response: urllib3.BaseHTTPResponse, method: str, path: str) -> PodErr
     kinds: dict[int, type[PodError]] = {404: PodNotFound, 410: PodListExpired}
     hints = {
         401: "The credentials for the cluster are missing, wrong or expired.",
-        403: "Grant this server's service account the right, or lift the quota.",
+        403: "Grant this server's service account the right, or change what the cluster's policy forbids.",
     }
     code = response.status
     if code == 409:  # noqa: PLR2004  HTTP: conflict, of two kinds
         return (PodExists if reason == "AlreadyExists" else PodConflict)(message, op=op, subject=subject)
+    if code == 403 and _QUOTA in message:  # noqa: PLR2004  HTTP: forbidden, by whom only the text tells
+        return PodQuotaExceeded(message, op=op, subject=subject)
     if code == 429 or code >= 500:  # noqa: PLR2004  HTTP: ask again
         after = response.headers.get("Retry-After", "")
         wait_s = float(after) if after.isdigit() else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import subprocess
 import tempfile
 import time
@@ -15,12 +16,13 @@ from typing import Any, Final
 
 import yaml
 
-from copilot.core.errors import BadConfig
+from copilot.core.errors import BadConfig, PodApiUnavailable
 
 SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _EXEC_S: Final = 60.0
 _REREAD_S: Final = 60.0
 _EARLY_S: Final = 30.0
+_EXEC_API: Final = "client.authentication.k8s.io/v1"
 
 TokenSource = Callable[[], str]
 
@@ -77,22 +79,21 @@ def from_kubeconfig(path: Path, context: str = "") -> Cluster:
         chosen = _named(config, "contexts", name)["context"]
         cluster = _named(config, "clusters", chosen["cluster"])["cluster"]
         user = _named(config, "users", chosen["user"])["user"] or {}
-        url = str(cluster["server"]).rstrip("/")
-    except (OSError, yaml.YAMLError, KeyError, TypeError) as cause:
+        return Cluster(
+            url=str(cluster["server"]).rstrip("/"),
+            namespace=chosen.get("namespace") or "default",
+            ca_file=_file(cluster, "certificate-authority", path),
+            verify=not cluster.get("insecure-skip-tls-verify"),
+            client_certificate=_certificate(user, path),
+            token=_token(user, path),
+        )
+    except (OSError, yaml.YAMLError, KeyError, TypeError, ValueError, AttributeError) as cause:
         raise BadConfig(
             "the kubeconfig cannot be used: it is not there, or lacks the context or what it names",
             op="cluster",
             subject=str(path),
             hint="See kubectl config get-contexts.",
         ) from cause
-    return Cluster(
-        url=url,
-        namespace=chosen.get("namespace") or "default",
-        ca_file=_file(cluster, "certificate-authority", path),
-        verify=not cluster.get("insecure-skip-tls-verify"),
-        client_certificate=_certificate(user, path),
-        token=_token(user, path),
-    )
 
 
 def _named(config: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]:
@@ -104,13 +105,27 @@ def _named(config: Mapping[str, Any], kind: str, name: str) -> Mapping[str, Any]
 
 
 def _file(section: Mapping[str, Any], key: str, config: Path) -> str | None:
-    """A file that is named, or whose content stands in the kubeconfig."""
+    """A file that is named, or whose content stands in the kubeconfig: that is kept as a file while we run."""
     if section.get(f"{key}-data"):
         content = base64.b64decode(section[f"{key}-data"])
-        with tempfile.NamedTemporaryFile(prefix="copilot-cluster-", delete=False) as file:
-            file.write(content)
-        return file.name
-    return str(config.parent / section[key]) if section.get(key) else None
+        return _kept(content)
+    if not section.get(key):
+        return None
+    named = config.parent / section[key]
+    if not named.is_file():
+        raise BadConfig(f"the kubeconfig's {key} is not there", op="cluster", subject=str(named), hint="Is the path right?")
+    return str(named)
+
+
+def _kept(content: bytes) -> str:
+    """A file for OpenSSL, which reads keys from nothing else; in memory where that can be had: no key is left on a disk."""
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("copilot-cluster")
+        os.write(descriptor, content)
+        return f"/proc/self/fd/{descriptor}"
+    with tempfile.NamedTemporaryFile(prefix="copilot-cluster-", delete=False) as file:
+        file.write(content)
+    return file.name
 
 
 def _certificate(user: Mapping[str, Any], config: Path) -> tuple[str, str] | None:
@@ -142,7 +157,13 @@ def _from_file(path: Path) -> TokenSource:
 
     def read() -> str:
         if not kept or time.monotonic() - kept[-1][0] > _REREAD_S:
-            kept[:] = [(time.monotonic(), path.read_text().strip())]
+            try:
+                kept[:] = [(time.monotonic(), path.read_text().strip())]
+            except OSError as cause:
+                if not kept:
+                    raise PodApiUnavailable(
+                        "the token for the cluster cannot be read", op="cluster", subject=str(path)
+                    ) from cause
         return kept[-1][1]
 
     return read
@@ -155,7 +176,9 @@ def _from_command(plugin: Mapping[str, Any]) -> TokenSource:
     def ask() -> str:
         if kept and time.time() < kept[-1][0] - _EARLY_S:
             return kept[-1][1]
-        environment = {each["name"]: each["value"] for each in plugin.get("env") or ()}
+        asked = {"apiVersion": plugin.get("apiVersion") or _EXEC_API, "kind": "ExecCredential", "spec": {"interactive": False}}
+        own = {each["name"]: each["value"] for each in plugin.get("env") or ()}
+        environment = {"KUBERNETES_EXEC_INFO": json.dumps(asked), **own}
         command = [
             "env",
             *(f"{name}={value}" for name, value in environment.items()),
@@ -163,18 +186,18 @@ def _from_command(plugin: Mapping[str, Any]) -> TokenSource:
             *(plugin.get("args") or ()),
         ]
         try:
-            done = subprocess.run(command, check=True, capture_output=True, timeout=_EXEC_S)
+            done = subprocess.run(command, check=True, capture_output=True, timeout=_EXEC_S, stdin=subprocess.DEVNULL)
             status = json.loads(done.stdout)["status"]
-            token = str(status["token"])
-        except (OSError, subprocess.SubprocessError, ValueError, KeyError) as cause:
-            raise BadConfig(
+            token, expires = str(status["token"]), status.get("expirationTimestamp")
+            until = datetime.fromisoformat(expires).timestamp() if expires else time.time() + 3600
+        except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as cause:
+            # What it asks may be away for a while, as the API server itself may be.
+            raise PodApiUnavailable(
                 f"the credential plugin {plugin['command']} gave no token",
                 op="cluster",
                 subject=str(plugin["command"]),
                 hint="Run it by hand to see why.",
             ) from cause
-        expires = status.get("expirationTimestamp")
-        until = datetime.fromisoformat(expires).timestamp() if expires else time.time() + 3600
         kept[:] = [(until, token)]
         return token
 

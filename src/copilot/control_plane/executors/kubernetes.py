@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from copilot.control_plane.executors.api_client import STRATEGIC_PATCH, ApiClient
-from copilot.control_plane.executors.pod_watch import PodWatch, read_until
-from copilot.core.errors import CopilotError, PodExists, PodNotFound, PodRefused
+from copilot.control_plane.executors.pod_log import PodLog
+from copilot.control_plane.executors.pod_watch import PodWatch
+from copilot.core.errors import PodExists, PodNotFound, PodQuotaExceeded, PodRefused
 from copilot.core.ports import PodApi
 from copilot.engine.cancel import Token
 from copilot.engine.retry import Retrier, RetryPolicy
@@ -20,9 +21,9 @@ if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock, Log
 
 FINALIZER: Final = "copilot.dev/outcome"
+OWN_LABELS: Final = "copilot.dev/"
 CALL_S: Final = 60.0
 _TERMINAL: Final = frozenset({"Succeeded", "Failed"})
-_AGAIN_S: Final = 0.3
 
 T = TypeVar("T")
 Pod = Mapping[str, Any]
@@ -36,7 +37,7 @@ class KubernetesExecutor(PodApi):
         clock: for patience.
         log: hears of retries and of watches that broke.
         selector: the labels of the pods that ``watch`` tells of; empty: all of the namespace.
-        patience_s: how long a call is tried again while the API is away or throttles.
+        patience_s: how long a call, or reading an ended container's log, is tried again while the API is away or throttles.
 
     Rights needed in the namespace: pods create, get, list, watch, patch, delete; pods/log get; secrets create.
     """
@@ -44,7 +45,7 @@ class KubernetesExecutor(PodApi):
     def __init__(self, cluster: Cluster, *, clock: Clock, log: Log, selector: str = "", patience_s: float = CALL_S) -> None:
         """See the class."""
         self._client = ApiClient(cluster)
-        self._clock, self._log, self._selector = clock, log, selector
+        self._clock, self._log, self._selector, self._patience_s = clock, log, selector, patience_s
         policy = RetryPolicy(deadline_s=patience_s, first_contact_s=patience_s, max_wait_s=5.0)
         self._retrier = Retrier(policy, clock=clock, log=log)
 
@@ -52,12 +53,26 @@ class KubernetesExecutor(PodApi):
         """See the port. The pod comes first and owns its Secrets: they go with it, and it waits for them."""
         namespace, name = _where(manifest)
         try:
-            pod = self._call("create", name, lambda: self._client.call("POST", _pods(namespace), body=manifest))
+            pod = self._made(namespace, name, manifest)
         except PodExists:
-            self._add_secrets(self.get(namespace, name), secrets)
+            found = self.get(namespace, name)
+            _check_ours(found, manifest)
+            self._add_secrets(found, secrets)
             raise
         self._add_secrets(pod, secrets)
         return pod
+
+    def _made(self, namespace: str, name: str, manifest: Pod) -> Pod:
+        def create() -> Pod | PodQuotaExceeded:
+            try:
+                return self._client.call("POST", _pods(namespace), body=manifest)
+            except PodQuotaExceeded as full:
+                return full  # others' pods have to end first: whoever asked waits for that, and not one of our threads
+
+        made = self._call("create", name, create)
+        if isinstance(made, PodQuotaExceeded):
+            raise made
+        return made
 
     def _add_secrets(self, pod: Pod, secrets: Sequence[Pod]) -> None:
         owner = {
@@ -84,34 +99,18 @@ class KubernetesExecutor(PodApi):
     def logs(
         self, namespace: str, name: str, container: str, *, follow: bool, cancel: CancelToken, timestamps: bool = False
     ) -> Iterator[bytes]:
-        """See the port. A stream that breaks while the container runs is taken up where it was."""
+        """See the port. A stream that breaks is taken up where it was; what has ended is read whole, or that is an error."""
         self.get(namespace, name)
-        return self._log_lines(namespace, name, container, follow=follow, cancel=cancel, timestamps=timestamps)
-
-    def _log_lines(
-        self, namespace: str, name: str, container: str, *, follow: bool, cancel: CancelToken, timestamps: bool
-    ) -> Iterator[bytes]:
-        path, last = _pods(namespace, name) + "/log", b""
-        query = {"container": container, "timestamps": "true", **({"follow": "true"} if follow else {})}
-        while not cancel.cancelled:
-            over, waits, from_here = True, False, last
-            try:
-                over, waits = self._log_state(namespace, name, container)
-                since = {"sinceTime": last.decode()} if last else {}
-                for line in read_until(self._client.stream(path, {**query, **since}), cancel):
-                    at, _, text = line.partition(b" ")
-                    if at > from_here:
-                        last = at
-                        yield line if timestamps else text
-            except PodNotFound:
-                return
-            except CopilotError as error:
-                # A container that waited when we asked has no log yet; that it may have begun since changes nothing.
-                if not error.transient and not (waits and isinstance(error, PodRefused)):
-                    raise
-                over = False
-            if not follow or over or cancel.wait(_AGAIN_S):
-                return
+        log = PodLog(
+            self._client,
+            _pods(namespace, name) + "/log",
+            container,
+            follow=follow,
+            state=lambda: self._log_state(namespace, name, container),
+            clock=self._clock,
+            patience_s=self._patience_s,
+        )
+        return log.lines(cancel, timestamps=timestamps)
 
     def _log_state(self, namespace: str, name: str, container: str) -> tuple[bool, bool]:
         """Whether nothing more will be written, and whether nothing was yet."""
@@ -150,6 +149,19 @@ def _where(manifest: Pod) -> tuple[str, str]:
     if not name:
         raise PodRefused("the manifest is no pod: it needs metadata.name", op="create")
     return str(metadata.get("namespace") or "default"), name
+
+
+def _check_ours(found: Pod, manifest: Pod) -> None:
+    """A pod of that name is the one that was to be made if its labels say so. Raises ``PodRefused`` otherwise."""
+    labels, wanted = (each["metadata"].get("labels") or {} for each in (found, manifest))
+    if any(labels.get(key) != value for key, value in wanted.items() if key.startswith(OWN_LABELS)):
+        name = str(manifest["metadata"]["name"])
+        raise PodRefused(
+            f"there is a pod {name} already, and by its labels it is somebody else's",
+            op="create",
+            subject=name,
+            hint="Delete it, or give this server a namespace of its own.",
+        )
 
 
 def _pods(namespace: str, name: str = "") -> str:

@@ -53,6 +53,7 @@ class PodWatch:
         """Until ``cancel``. Transient failures are waited out; others are raised."""
         wait_s, listed_at = FIRST_WAIT_S, 0.0
         while not cancel.cancelled:
+            began, version = self._clock.monotonic_s(), self._version
             try:
                 if not self._version or self._clock.monotonic_s() - listed_at > self._resync_s:
                     yield from self._relist()
@@ -61,14 +62,20 @@ class PodWatch:
                 for event in self._follow(cancel):
                     wait_s = FIRST_WAIT_S
                     yield event
+                if self._version == version and self._clock.monotonic_s() - began < FIRST_WAIT_S:
+                    # Ended at once and without a word: whatever is in between must not be asked as fast as it answers.
+                    cancel.wait(wait_s)
+                    wait_s = min(wait_s * 2, MAX_WAIT_S)
             except PodListExpired:
                 self._log.event("pods.watch.expired", level="info", path=self._path)
                 self._version = ""
+                cancel.wait(wait_s)
+                wait_s = min(wait_s * 2, MAX_WAIT_S)
             except CopilotError as error:
                 if not error.transient:
                     raise
                 self._log.event("pods.watch.broken", level="warning", error=error.sentence())
-                cancel.wait(max(wait_s, error.retry_after_s or 0.0))
+                cancel.wait(max(wait_s, min(error.retry_after_s or 0.0, MAX_WAIT_S)))
                 wait_s = min(wait_s * 2, MAX_WAIT_S)
 
     def _relist(self) -> Iterator[Event]:

@@ -22,7 +22,7 @@
     │   ├── SecretKeyMissing  SecretNotText  SecretTooLarge  NotTmpfs  SecretPathTaken  BadSecretTemplate  SecretLeaked
     │   └── (transient) SecretUnreachable  SecretThrottled  SecretFault  SecretCorrupt
     ├── PodError                   the executor, or the Kubernetes API, about a pod
-    │   ├── PodNotFound  PodExists  PodRefused  PodListExpired  (transient) PodApiUnavailable  PodConflict
+    │   ├── PodNotFound  PodExists  PodRefused  PodListExpired  (transient) PodApiUnavailable  PodConflict  PodQuotaExceeded
     ├── TaskError                  the task itself ended badly
     │   ├── TaskFailed  TaskOutOfMemory  TaskDeadline  TaskEvicted  TaskPreempted  TaskDeleted  CompletionUnproven
     ├── Interrupted                we were told to stop, or time ran out
@@ -44,6 +44,7 @@ from copilot.core.errors.pods import (
     PodExists,
     PodListExpired,
     PodNotFound,
+    PodQuotaExceeded,
     PodRefused,
 )
 from copilot.core.errors.secrets import (
@@ -141,6 +142,7 @@ __all__ = [
     "PodExists",
     "PodListExpired",
     "PodNotFound",
+    "PodQuotaExceeded",
     "PodRefused",
     "ReadOnlyPath",
     "ReservedName",

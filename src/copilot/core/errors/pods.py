@@ -44,6 +44,13 @@ class PodConflict(PodApiUnavailable):
     reason = "PodConflict"
 
 
+class PodQuotaExceeded(PodError):
+    """The namespace's ResourceQuota has no room for another pod: once others have ended there is."""
+
+    reason = "PodQuotaExceeded"
+    transient = True
+
+
 class PodListExpired(PodError):
     """The version asked for is too old (410): list again."""
 

@@ -68,7 +68,7 @@ class Kubelet:
         self._graces: dict[str, int] = {}
         self.missing_images: set[str] = set()
         self.unschedulable = ""
-        self._stopping = False
+        self._stopping, self._dead = False, False
         self._thread = threading.Thread(target=self._loop.run, name="kubelet", daemon=True)
         storage.listen(self._hear)
 
@@ -88,6 +88,10 @@ class Kubelet:
         self._loop.call_soon(kill)
         self._thread.join(timeout=30)
         shutil.rmtree(self._root, ignore_errors=True)
+
+    def die(self) -> None:
+        """From now on it tells and hears nothing, as on a node that is lost; what runs there goes on unseen."""
+        self._dead = True
 
     def kill_container(self, namespace: str, name: str, container: str) -> None:
         """SIGKILL to one container's process, as somebody on the node could send."""
@@ -111,7 +115,7 @@ class Kubelet:
     # --- what it hears -------------------------------------------------------------------------------------------------
 
     def _hear(self, change: Change) -> None:
-        if change.plural == "pods":
+        if change.plural == "pods" and not self._dead:
             self._loop.call_soon(lambda: self._see(change))
 
     def _see(self, change: Change) -> None:
@@ -232,12 +236,16 @@ class Kubelet:
 
     def _remove(self, pod: Object) -> None:
         metadata = pod["metadata"]
+        if self._dead:
+            return
         with contextlib.suppress(ApiError):
             self._storage.delete("pods", metadata["namespace"], metadata["name"], grace_s=0, uid=metadata["uid"])
 
     def _write(self, pod: Object, status: dict[str, Any]) -> None:
         """The status by a patch of its own; conditions that others set stay."""
         metadata = pod["metadata"]
+        if self._dead:
+            return
 
         def changing(fresh: Object) -> Object:
             if fresh["metadata"]["uid"] != metadata["uid"]:

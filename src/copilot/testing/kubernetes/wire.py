@@ -170,4 +170,10 @@ class Handler(BaseHTTPRequestHandler):
         if query.get("tailLines"):
             kept = b"".join(lines).splitlines(keepends=True)[-int(query["tailLines"]) :]
             lines = iter([b"".join(kept)])
-        self._stream(lines, "text/plain")
+        self._stream(_cut(lines) if double.faults.breaks_log() else lines, "text/plain")
+
+
+def _cut(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """The first piece with something in it. Raises ``Dropped`` after it."""
+    yield next(filter(None, pieces), b"")
+    raise Dropped
