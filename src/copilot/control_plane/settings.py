@@ -54,6 +54,8 @@ class Timing:
         settle_s: how long a finished pod's side containers may take before the pod is deleted.
         start_s: how long a pod that has a node may be kept from starting: by an image, a missing Secret, a container that
             cannot be made. Flyte's propeller waits as long for an image.
+        lost_s: how long a pod may be there beyond its deletion's grace before its node counts as lost.
+        log_s: how long the log of an ended attempt is asked for before its pod goes without.
         crash_s: first wait before an attempt is taken up anew that a bug of ours has stopped.
         retry_s: first wait before an executor or a store that failed is asked again.
     """
@@ -64,6 +66,8 @@ class Timing:
     abort_grace_s: float = 8.0
     settle_s: float = 30.0
     start_s: float = 180.0
+    lost_s: float = 60.0
+    log_s: float = 300.0
     crash_s: float = 5.0
     retry_s: float = 0.2
 

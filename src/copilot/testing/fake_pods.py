@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from copilot.core.errors import PodApiUnavailable, PodExists, PodNotFound
+from copilot.core.errors import CopilotError, PodApiUnavailable, PodExists, PodNotFound
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken
@@ -26,6 +26,9 @@ class FakePods:
         created: the name of every pod ever created, in order: a name that stands twice was started twice.
         secrets: the Secret objects that came with each pod.
         failing: while set, every call raises ``PodApiUnavailable``.
+        dead: while set, no node answers: a deletion is asked for and never confirmed.
+        released: the names of pods whose finalizer was taken off.
+        log_error: what reading a log raises.
         on_create: called with each new pod's name, on the creator's thread: a kubelet that acts by itself.
     """
 
@@ -33,7 +36,9 @@ class FakePods:
         self.created: list[str] = []
         self.secrets: dict[str, Sequence[Mapping[str, object]]] = {}
         self.deleted: list[tuple[str, float]] = []
-        self.failing = threading.Event()
+        self.failing, self.dead = threading.Event(), threading.Event()
+        self.released: list[str] = []
+        self.log_error: CopilotError | None = None
         self.on_create: Callable[[str], None] | None = None
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
@@ -172,6 +177,8 @@ class FakePods:
     ) -> Iterator[bytes]:
         """See the port."""
         self.get(namespace, name)
+        if self.log_error is not None:
+            raise self.log_error
         del container
         sent = 0
         while True:
@@ -199,7 +206,8 @@ class FakePods:
                 return
             self.deleted.append((name, grace_s))
             pod["metadata"]["deletionTimestamp"] = _now()
-        if pod["status"]["phase"] not in {"Succeeded", "Failed"}:
+            self._tell("MODIFIED", pod)
+        if pod["status"]["phase"] not in {"Succeeded", "Failed"} and not self.dead.is_set():
             self.finish(name, 137)
 
     def release(self, namespace: str, name: str) -> None:
@@ -208,6 +216,7 @@ class FakePods:
         self._check()
         with self._changed:
             pod = self._pods.get(name)
+            self.released.append(name)
             if pod is not None and pod["status"]["phase"] in {"Succeeded", "Failed"}:
                 del self._pods[name]
                 self._tell("DELETED", pod)

@@ -40,7 +40,18 @@ if TYPE_CHECKING:
     from copilot.control_plane.db.database import Database, Unit
     from copilot.core.ports import Stores
 
-FAST = Timing(lease_s=3.0, resync_s=1.0, sweep_s=0.1, abort_grace_s=1.0, settle_s=1.0, retry_s=0.05, start_s=2.0, crash_s=0.05)
+FAST = Timing(
+    lease_s=3.0,
+    resync_s=1.0,
+    sweep_s=0.1,
+    abort_grace_s=1.0,
+    settle_s=1.0,
+    retry_s=0.05,
+    start_s=2.0,
+    crash_s=0.05,
+    lost_s=1.0,
+    log_s=1.0,
+)
 
 
 class WallClock:
@@ -200,6 +211,15 @@ class World:
                 action = await self.action(action_id)
                 if action.phase in phases:
                     return action
+                await subscription.wait()
+
+    async def cleared(self, action_id: int) -> list[Attempt]:
+        """Waits until nothing is left to do for any attempt, woken by commits alone."""
+        with self.database.hub.subscribe(action_topic(action_id)) as subscription:
+            while True:
+                attempts = await self.attempts(action_id)
+                if all(attempt.pod_gone for attempt in attempts):
+                    return attempts
                 await subscription.wait()
 
     async def created(self, count: int) -> list[str]:

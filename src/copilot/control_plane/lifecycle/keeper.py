@@ -18,13 +18,14 @@ from copilot.control_plane.hub import Subscription, action_topic, hint_topic
 from copilot.control_plane.lifecycle import moves
 from copilot.control_plane.lifecycle.archive import archive_log
 from copilot.control_plane.lifecycle.claims import Claimed, token_hash
+from copilot.control_plane.lifecycle.lost import lost_ending, node_lost
 from copilot.control_plane.lifecycle.moves import Blame, Budgets, Ending
 from copilot.control_plane.lifecycle.observe import Pod, Sight, look, main_name
 from copilot.control_plane.lifecycle.obstacles import obstacle
 from copilot.control_plane.lifecycle.phases import Phase
 from copilot.control_plane.lifecycle.published import published
 from copilot.control_plane.lifecycle.records import AttemptRecord, load_attempt
-from copilot.core.errors import CopilotError, Kind, PodRefused
+from copilot.core.errors import CopilotError, Kind, PodError, PodRefused
 
 if TYPE_CHECKING:
     from sqlalchemy.orm import Session
@@ -217,7 +218,14 @@ class Keeper:
         if blocked is not None:
             await self._end(record, blocked)
             return True
+        if pod is not None and self._lost(pod):
+            judged = await self._judge(record, None)
+            await self._end(record, lost_ending(pod) if judged is None or judged.blame is Blame.PREEMPTION else judged)
+            return True
         return False
+
+    def _lost(self, pod: Pod) -> bool:
+        return node_lost(pod, now=self._office.clock.now_s(), patience_s=self._office.settings.timing.lost_s)
 
     async def _judge(self, record: AttemptRecord, pod: Pod | None) -> Ending | None:
         left = await self._published(record)
@@ -297,17 +305,17 @@ class Keeper:
         # What was not asked to stop gets the time to finish what it is doing: a sidecar its upload, say.
         by_itself = record.attempt.phase in (int(Phase.SUCCEEDED), int(Phase.FAILED))
         deadline = (record.attempt.ended_at or clock.now_s()) + (timing.settle_s if by_itself else 0.0)
-        while pod is not None and not look(pod).finished:
+        pause = _Wait(timing.retry_s)
+        while pod is not None and not look(pod).finished and not self._lost(pod):
             if not asked and clock.now_s() >= deadline:
                 await executor.delete(name, grace_s=timing.abort_grace_s)
                 asked = True
-            await wakeup.wait(timing.retry_s if asked else max(timing.retry_s, min(deadline - clock.now_s(), timing.resync_s)))
+            await wakeup.wait(pause.next() if asked else max(timing.retry_s, min(deadline - clock.now_s(), timing.resync_s)))
             wakeup.heard.clear()
             pod = await executor.get(name)
         archived = record.attempt.logs_archived
-        if pod is not None and not archived and look(pod).times.get(Phase.RUNNING) is not None:
-            known, main = await self._office.known_secrets(record), main_name(pod)
-            archived = await archive_log(executor, self._office.objects, name, main, record.attempt.logs_uri, known=known)
+        if pod is not None and not archived and look(pod).times.get(Phase.RUNNING) is not None and not self._lost(pod):
+            archived = await self._archive(record, main_name(pod))
         if pod is not None:
             await executor.release(name)
             await executor.delete(name, grace_s=0)
@@ -321,6 +329,18 @@ class Keeper:
 
         await self._office.database.write(gone)
         return True
+
+    async def _archive(self, record: AttemptRecord, main: str) -> bool:
+        """Keeps main's log; False when nobody gives it: then its pod goes without, instead of staying for ever."""
+        office, attempt = self._office, record.attempt
+        known = await office.known_secrets(record)
+        try:
+            return await archive_log(office.executor, office.objects, attempt.pod_name, main, attempt.logs_uri, known=known)
+        except PodError as error:
+            if error.transient and office.clock.now_s() < (attempt.ended_at or 0.0) + office.settings.timing.log_s:
+                raise
+            office.log.event("attempt.log_lost", level="warning", attempt=attempt.id, error=error.sentence())
+            return False
 
     async def _load(self) -> AttemptRecord | None:
         def load(session: Session) -> AttemptRecord | None:
