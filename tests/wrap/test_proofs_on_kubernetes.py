@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -25,12 +26,13 @@ from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes import KubernetesDouble
 from copilot.testing.recording import RecordingLog
 from copilot.testing.secret_servers.certificates import Authority
+from copilot.testing.small_pods import running
 
 if TYPE_CHECKING:
     from copilot.testing.servers.s3 import S3Server
 
 Json = Any
-Run = Callable[[str, str, str], tuple[Json, str]]
+Run = Callable[..., tuple[Json, str]]
 PATH = os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"]))
 POD = """
 apiVersion: v1
@@ -81,18 +83,27 @@ def run(cluster: tuple[KubernetesDouble, KubernetesExecutor], s3_server: S3Serve
         "KUBERNETES_SERVICE_PORT": str(address.port),
     }
 
-    def run(proof: str, name: str, script: str) -> tuple[Json, str]:
+    def run(proof: str, name: str, script: str, sidecar: str = "native", *, kills: bool = False) -> tuple[Json, str]:
         text = POD.format(name=name, bucket=s3_bucket, proof=proof, script=script, command="command: [/bin/sh, -c]")
-        (manifest,) = wrap_documents(list(yaml.safe_load_all(text)), WrapRequest(pods=PodSettings())).documents
-        (main,) = manifest["spec"]["containers"]
-        assert main["command"] == ["/bin/sh", "-c"], "no proof but the wrapper's touches what the container runs"
+        # The wrapper is on this node's PATH: what the installer brings is proven by the images' tests.
+        pods = replace(PodSettings(), wrapper=("copilot",), install=False)
+        (manifest,) = wrap_documents(list(yaml.safe_load_all(text)), WrapRequest(pods=pods, sidecar=sidecar)).documents
+        main, *beside = manifest["spec"]["containers"]
+        assert [each["name"] for each in beside] == (["copilot-sidecar"] if sidecar == "plain" else [])
+        if proof != "wrapper":
+            assert main["command"] == ["/bin/sh", "-c"], "no proof but the wrapper's touches what the container runs"
         keys = {key: base64.b64encode(value.encode()).decode() for key, value in given.items()}
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": f"{name}-keys"}, "data": keys}
-        for container in manifest["spec"]["initContainers"]:
+        for container in [*manifest["spec"]["initContainers"], *beside]:
             container["envFrom"] = [{"secretRef": {"name": f"{name}-keys"}}]
         executor.create(manifest, secrets=[secret])
         for kind, pod in executor.watch("wrap", Token(SystemClock(), timeout_s=120)):
             named = kind != "BOOKMARK" and pod["metadata"]["name"] == name
+            if named and kills and running(pod, "main"):
+                # Its first line: it runs, and so does the wrapper around it.
+                next(executor.logs("wrap", name, "main", follow=True, cancel=Token(SystemClock(), timeout_s=60)))
+                double.node.kill_container("wrap", name, "main")
+                kills = False
             if named and (pod.get("status") or {}).get("phase") in {"Succeeded", "Failed"}:
                 return pod, told(executor, name)
         raise AssertionError(executor.get("wrap", name)["status"], told(executor, name))
@@ -139,3 +150,26 @@ def test_the_mere_end_of_a_container_proves_nothing_and_is_only_taken_for_succes
 ) -> None:
     _, log = run("signal", "blind", f"{ADDS}; exit 3")
     assert s3_server.peek(s3_bucket, "blind/outputs.pb") is not None, log
+
+
+@pytest.mark.parametrize("proof", ["wrapper", "marker", "pod"])
+def test_a_plain_sidecar_publishes_and_lets_its_pod_end(run: Run, s3_server: S3Server, s3_bucket: str, proof: str) -> None:
+    script = f"{ADDS}; touch /var/flyte/outputs/_SUCCESS" if proof == "marker" else ADDS
+    pod, log = run(proof, f"plain-{proof}", script, "plain")
+    outputs = s3_server.peek(s3_bucket, f"plain-{proof}/outputs.pb")
+    assert outputs is not None, log
+    assert pod["status"]["phase"] == "Succeeded", log
+    assert idl.LiteralMap.FromString(outputs).literals["m"].scalar.primitive.integer == 5
+
+
+@pytest.mark.parametrize(
+    ("script", "kills"), [(f"{ADDS}; exit 3", False), (f"{ADDS}; echo up; sleep 600", True)], ids=["fails", "killed"]
+)
+def test_beside_a_plain_sidecar_a_task_that_fails_or_is_killed_ends_its_pod(
+    run: Run, s3_server: S3Server, s3_bucket: str, script: str, *, kills: bool
+) -> None:
+    name = f"plain-ends-{int(kills)}"
+    pod, log = run("wrapper", name, script, "plain", kills=kills)
+    assert pod["status"]["phase"] == "Failed", log
+    assert s3_server.peek(s3_bucket, f"{name}/outputs.pb") is None, log
+    assert s3_server.peek(s3_bucket, f"{name}/error.pb") is not None, log

@@ -132,6 +132,25 @@ def test_our_containers_come_before_the_pod_s_own_and_the_sidecar_first() -> Non
     assert names == ["copilot-sidecar", "copilot-install", "copilot-init", "own"]
 
 
+def test_a_plain_sidecar_is_a_container_as_old_clusters_know_it() -> None:
+    made = wrapped(pod(annotations={"sidecar": "plain"}), inputs=("n=1",), outputs_prefix="s3://b")
+    assert [each["name"] for each in made["spec"]["initContainers"]] == ["copilot-install", "copilot-init"]
+    main, sidecar = made["spec"]["containers"]
+    assert (main["name"], sidecar["name"]) == ("main", "copilot-sidecar")
+    assert not {"restartPolicy", "startupProbe"} & sidecar.keys()
+    for version in ("1.25", "1.28", "1.37"):
+        kubernetes_validate.validate(made, version, strict=True)
+
+
+def test_where_nobody_tells_it_of_the_end_there_is_no_sidecar_for_secrets_alone() -> None:
+    secrets = ("/run/a/b=vault://a#b",)
+    job = wrapped(pod(), secrets=secrets, sidecar="plain")["spec"]
+    assert [each["name"] for each in job["containers"]] == ["main"]
+    assert "--secrets-once" in container(job, "copilot-init")["args"]
+    web = wrapped(pod(restartPolicy="Always"), secrets=secrets, sidecar="plain")["spec"]
+    assert [each["name"] for each in web["containers"]] == ["main", "copilot-sidecar"]
+
+
 def test_inputs_alone_need_no_wrapper_and_leave_the_command_as_it_is() -> None:
     made = wrapped(pod(), inputs=("n=1",))
     assert [each["name"] for each in made["spec"]["initContainers"]] == ["copilot-init"]
@@ -164,6 +183,8 @@ def test_ours_runs_as_the_user_that_main_runs_as() -> None:
         (pod(annotations={"inptus": "s3://b"}), {}, "metadata.annotations has copilot.dev/inptus"),
         (pod(annotations={"inputs": "a: 1\nb=2"}), {}, "has a line 2 that is no `name: value`"),
         (pod(annotations={"outputs": "s3://b", "proof": "hope"}), {}, "the proof 'hope'"),
+        (pod(annotations={"outputs": "s3://b", "sidecar": "old"}), {}, "the sidecar 'old'"),
+        (pod(), {"outputs_prefix": "s3://b", "sidecar": "plain", "proof": "signal"}, "a plain sidecar and the proof signal"),
         (pod(annotations={"secrets": "/etc/key: vault://a#b"}), {}, "is /etc, where a volume would hide"),
         (pod(annotations={"secrets": "/tmp/key: vault://a#b"}), {}, "is /tmp, where a volume would hide"),
         (pod(annotations={"secrets": "/run/key: vault://a#b"}), {}, "is /run, where a volume would hide"),

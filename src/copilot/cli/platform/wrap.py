@@ -36,6 +36,7 @@ def _wrap(**given: Any) -> None:  # noqa: ANN401 - the options, by their names
         input_dir=given["input_dir"],
         output_dir=given["output_dir"],
         proof=given["proof"],
+        sidecar=given["sidecar"],
         env_from=given["env_from"],
         pods=pods,
     )
@@ -105,6 +106,12 @@ command = PeopleCommand(
             default="auto",
             help="What proves success: its exit code under copilot exec (wrapper, and auto), _SUCCESS (marker), the API "
             "server (pod), or the mere end of it (signal).",
+        ),
+        click.Option(
+            ["--sidecar"],
+            type=click.Choice(("native", "plain")),
+            default="native",
+            help="A native sidecar, or a plain container beside the task's, for Kubernetes before 1.29.",
         ),
         click.Option(
             ["--env-from"],

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from copilot.control_plane.pod_templates.merge import checked
 from copilot.control_plane.pods.refusal import refused
-from copilot.control_plane.pods.wrapping import PROOFS, WrapRequest, wrap_spec
+from copilot.control_plane.pods.wrapping import PROOFS, SIDECARS, WrapRequest, wrap_spec
 from copilot.core.errors import CopilotError, PodRefused
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ ANNOTATIONS: Final = {
     "secrets": "a line `name: reference` a secret; a name that begins with / is a file, any other a variable",
     "container": "the container that is meant, where there are several",
     "proof": f"what proves success: {', '.join(PROOFS)}",
+    "sidecar": f"how it is one: {', '.join(SIDECARS)}",
     "env-from": "a Secret with the stores' credentials, for Copilot's own containers alone",
     "image": "Copilot's image",
 }
@@ -191,6 +192,7 @@ def _from_annotations(annotations: dict[str, Any], request: WrapRequest, where: 
             ("output-dir", "output_dir"),
             ("container", "container"),
             ("proof", "proof"),
+            ("sidecar", "sidecar"),
         )
         if ours.get(theirs)
     }

@@ -31,6 +31,7 @@ from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR, PodSetting
 from copilot.control_plane.pods.shared_access import SECRETS_VOLUME, asked_secrets, for_the_group, named_user, shared_group
 from copilot.core.uri import parse, redact
 
+SIDECARS: Final = ("native", "plain")
 PROOFS: Final = ("auto", "wrapper", "marker", "pod", "signal")
 RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
 _NO_GRACE_S: Final = 30
@@ -51,6 +52,8 @@ class WrapRequest:
         proof: what proves that the task succeeded: ``wrapper`` runs the command under ``copilot exec``; ``marker`` waits for
             ``_SUCCESS``; ``pod`` asks the API server, with the pod's own service account; ``signal`` takes the end of the main
             container for success. ``auto`` is ``wrapper``.
+        sidecar: ``native``, or ``plain``: a container beside main, where there are no native sidecars (before Kubernetes 1.29).
+            It is not told when main has ended, so that this must be proven by something else than ``signal``.
         env_from: Secrets with variables for our own containers alone.
         pods: how our own containers are made.
     """
@@ -64,6 +67,7 @@ class WrapRequest:
     input_dir: str = DEFAULT_INPUT_PATH
     output_dir: str = DEFAULT_OUTPUT_PATH
     proof: str = "auto"
+    sidecar: str = "native"
     env_from: tuple[str, ...] = ()
     pods: PodSettings = field(default_factory=PodSettings)
 
@@ -123,7 +127,9 @@ def wrap_spec(
     inits, volumes, mounts = list[dict[str, Any]](), {CONTROL_VOLUME: CONTROL_DIR}, dict[str, str]()
     if outputs:
         mounts[OUTPUTS_VOLUME] = request.output_dir
-    if outputs or secrets.volumes:
+    # Where nobody tells it of main's end, a sidecar that only keeps secrets fresh would keep its pod from ending.
+    attended = outputs or bool(secrets.volumes and (endless or request.sidecar == "native"))
+    if attended:
         kept = {OUTPUTS_VOLUME: request.output_dir} if outputs else {}
         inits.append(_sidecar(settings, request, common, {**kept, **secrets.volumes}, grace_s))
     if wrapped and settings.install:
@@ -131,7 +137,7 @@ def wrap_spec(
     if request.stages or request.secrets:
         kept = {INPUTS_VOLUME: request.input_dir} if request.stages else {}
         mounts |= kept
-        inits.append(_init(settings, request, common, {**kept, **secrets.volumes}, kept_fresh=outputs or bool(secrets.volumes)))
+        inits.append(_init(settings, request, common, {**kept, **secrets.volumes}, kept_fresh=attended))
     if wrapped:
         main = _under_wrapper(main, settings, spot, for_secrets=secrets.variables)
         mounts[CONTROL_VOLUME] = CONTROL_DIR
@@ -141,10 +147,13 @@ def wrap_spec(
     asking = ({SIDECAR} if outputs and request.proof == "pod" else set()) | ({SIDECAR, INIT} if secrets.of_cluster else set())
     inits = [with_token(each) if each["name"] in asking else each for each in inits]
     volumes = {**volumes, **mounts, **readable, **({SCRATCH_VOLUME: "/tmp"} if settings.scratch else {})}  # noqa: S108
+    inits = [{"name": each["name"], **each} for each in inits]
+    beside = [_plain(each) for each in inits if each["name"] == SIDECAR and request.sidecar == "plain"]
+    before = [*(each for each in inits if not beside or each["name"] != SIDECAR), *spec.get("initContainers", ())]
     made = {
         **spec,
-        "initContainers": [*({"name": each["name"], **each} for each in inits), *spec.get("initContainers", ())],
-        "containers": [main if each["name"] == main["name"] else each for each in spec["containers"]],
+        **({"initContainers": before} if before else {}),
+        "containers": [*(main if each["name"] == main["name"] else each for each in spec["containers"]), *beside],
         "volumes": [
             *spec.get("volumes", ()),
             *(_volume(name) for name in sorted(volumes)),
@@ -162,6 +171,10 @@ def _checked(request: WrapRequest, where: str) -> WrapRequest:
     """``request`` with its directories as they are mounted."""
     if request.proof not in PROOFS:
         raise refused(where, f"has the proof {request.proof!r}", hint=f"One of {', '.join(PROOFS)}.")
+    if request.sidecar not in SIDECARS:
+        raise refused(where, f"has the sidecar {request.sidecar!r}", hint=f"One of {', '.join(SIDECARS)}.")
+    if request.sidecar == "plain" and request.proof == "signal":
+        raise refused(where, "has a plain sidecar and the proof signal", hint="No signal tells it of main's end: say wrapper.")
     for what, uri in (("the inputs.pb", request.inputs_uri), ("the outputs' prefix", request.outputs_prefix)):
         # What begins with a variable is Kubernetes' to expand.
         if uri and not uri.startswith("$(") and parse(uri).scheme == "file":
@@ -264,6 +277,10 @@ def _sidecar(
         "volumeMounts": own_mounts(settings, volumes),
     }
     return dict(told_grace([sidecar], grace_s)[0])
+
+
+def _plain(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in sidecar.items() if key not in {"restartPolicy", "startupProbe"}}
 
 
 def _init(

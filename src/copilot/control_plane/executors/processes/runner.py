@@ -119,8 +119,9 @@ class PodRunner:
         self._act(self.machine.evict(reason, message, grace_s, instant()))
 
     def kill(self, container: str) -> None:
-        """Kills one container from outside, as an administrator would; the rules see it end."""
-        self._processes[container].send("KILL")
+        """Kills one container from outside, as an administrator would; the rules see it end. One that has ended stays so."""
+        if container in self._processes:
+            self._processes[container].send("KILL")
 
     def pids(self) -> list[int]:
         """The first process of every container that runs."""
