@@ -98,6 +98,22 @@ def test_a_task_runs_in_the_cluster_and_leaves_nothing_there(cluster: Kubernetes
     assert cluster.faults.calls["create pods"] == 1
 
 
+def test_a_plain_sidecar_serves_as_well_where_there_are_no_native_ones(cluster: KubernetesDouble, start: Start) -> None:
+    server = start("one", "", "--sidecar", "plain")
+
+    def run(script: str) -> tuple[str, dict[str, Any]]:
+        spec = container_task("adds", "busybox", ["sh", "-c", script], inputs={}, outputs=NUMBER)
+        name = client(server).submit(spec, LiteralMap())
+        return name, client(server).wait(name)
+
+    name, ended = run("echo 42 >/var/outputs/m")
+    assert ended["phase"] == "SUCCEEDED", ended
+    assert client(server).outputs(name).literals["m"].scalar.primitive.integer == 42
+    name, ended = run("exit 3")
+    assert (ended["phase"], "exit code 3" in str(ended)) == ("FAILED", True), ended
+    until(lambda: not pods(cluster), "the pods go")
+
+
 def test_a_client_knows_soon_after_main_s_exit_however_slow_the_kubelet(start: Start, tmp_path: Path) -> None:
     """The kubelet tells the sidecar 0.9 s after main's end; the wrapper's proof and the report are there long before."""
     server = start("one")
@@ -152,6 +168,14 @@ def test_of_two_servers_one_leads_and_when_it_is_killed_the_other_goes_on(
         assert sorted(ran.read_text().split()) == names
         assert leader(cluster, servers) is other
         other.stop()
+
+
+def test_plain_sidecars_want_tasks_that_are_wrapped(tmp_path: Path) -> None:
+    command = [str(PROGRAMS / "copilot"), "server", "--data", str(tmp_path / "data"), "--sidecar", "plain"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert "nothing but copilot exec tells a plain sidecar of its task's end" in ended.stderr
+    assert not (tmp_path / "data").exists()
 
 
 def test_several_servers_want_a_database_that_they_can_share(tmp_path: Path, cluster: KubernetesDouble) -> None:

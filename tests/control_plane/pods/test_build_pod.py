@@ -159,6 +159,19 @@ def test_a_wrapped_main_runs_its_command_under_exec_and_the_sidecar_wants_that_p
     assert "--trust-signal=false" in named(pod, "copilot-sidecar")["args"]
 
 
+def test_a_plain_sidecar_stands_beside_a_main_that_tells_it_of_its_end(work: MakeWork, settings: PodSettings) -> None:
+    beside = replace(settings, wrap="always", sidecar="plain")
+    spec = build(work, beside, "add").manifest["spec"]
+    assert [each["name"] for each in spec["initContainers"]] == ["copilot-install", "copilot-init"]
+    assert [each["name"] for each in spec["containers"]][-1] == "copilot-sidecar"
+    sidecar = named({"spec": spec}, "copilot-sidecar")
+    assert not {"restartPolicy", "startupProbe"} & sidecar.keys()
+    assert {"name": "COPILOT_GRACE_S", "value": str(spec["terminationGracePeriodSeconds"])} in sidecar["env"]
+    with pytest.raises(PodRefused, match="nothing else tells a plain sidecar"):
+        build(work, replace(beside, wrap="command"), "add")
+    assert build(work, replace(beside, wrap="command"), "noio").manifest == build(work, settings, "noio").manifest
+
+
 def test_arguments_of_an_entrypoint_that_is_not_known_are_not_wrapped(work: MakeWork, settings: PodSettings) -> None:
     careful = replace(settings, wrap="command")
     assert build(work, careful, "add").manifest == build(work, settings, "add").manifest

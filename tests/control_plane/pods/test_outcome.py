@@ -42,6 +42,13 @@ def pod(main: Json, sidecar: Json | None = None, init: Json | None = None, *, ph
     return {"metadata": metadata, "spec": spec, "status": {**status, "initContainerStatuses": inits}}
 
 
+def beside(main: Json, sidecar: Json) -> Json:
+    """A pod with a plain sidecar."""
+    made = pod(main, None, phase="Running")
+    made["status"]["containerStatuses"].append({"name": "copilot-sidecar", "state": sidecar})
+    return made
+
+
 RUNNING: Json = {"running": {"startedAt": STARTED}}
 WAITING: Json = {"waiting": {"reason": "PodInitializing"}}
 PUBLISHED = Published(outputs=True)
@@ -71,6 +78,13 @@ def error(kind: int = ContainerError.RECOVERABLE, origin: int = ExecutionError.U
     [
         ("main runs", pod(RUNNING, RUNNING), NOTHING, None),
         ("main ended well, the sidecar uploads", pod(terminated(0), RUNNING), NOTHING, None),
+        (
+            "main could not be started, and nobody tells its plain sidecar",
+            beside(terminated(128, "StartError"), RUNNING),
+            NOTHING,
+            (Phase.FAILED, Blame.USER, "StartError"),
+        ),
+        ("main failed, its plain sidecar is about to tell why", beside(terminated(3), RUNNING), NOTHING, None),
         ("published, the sidecar still runs", pod(terminated(0), RUNNING), PUBLISHED, (Phase.SUCCEEDED, Blame.NOBODY, "")),
         ("published, all over", pod(terminated(0), terminated(0)), PUBLISHED, (Phase.SUCCEEDED, Blame.NOBODY, "")),
         (

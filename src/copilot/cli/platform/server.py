@@ -12,7 +12,7 @@ import click
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.cli.platform import database_url, server_secrets
 from copilot.cli.platform.server_pods import EXECUTORS, open_executor
-from copilot.core.errors import CopilotError
+from copilot.core.errors import BadFlag, CopilotError
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
@@ -42,6 +42,13 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     from copilot.control_plane.server import ControlPlane, check_exposure, run_server  # noqa: PLC0415 - as above
     from copilot.stores.presign import presign  # noqa: PLC0415 - as above
 
+    if given["sidecar"] == "plain" and given["wrap"] == "never":
+        raise BadFlag(
+            "nothing but copilot exec tells a plain sidecar of its task's end",
+            op="flags",
+            subject="--sidecar",
+            hint="Add --wrap command, or --wrap always.",
+        )
     settings = _settings(session, given)
     # Before anything is opened: a server that may not start leaves nothing behind.
     check_exposure(settings)
@@ -49,7 +56,12 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     settings = replace(settings, pod_env={**settings.pod_env, **kept.pod_env})
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
     pod_settings = PodSettings(
-        templates=templates, image=given["image"], wrap=given["wrap"], auth=given["auth"], secrets=kept.platform
+        templates=templates,
+        image=given["image"],
+        wrap=given["wrap"],
+        sidecar=given["sidecar"],
+        auth=given["auth"],
+        secrets=kept.platform,
     )
     executing = open_executor(session, given, settings.data, pod_settings, database=settings.database)
     settings = replace(settings, namespace=executing.namespace)
@@ -155,6 +167,13 @@ command = PeopleCommand(
             default="never",
             show_default=True,
             help="Run tasks under copilot exec, which proves how they ended: none, those that name a command, or all.",
+        ),
+        click.Option(
+            ["--sidecar"],
+            type=click.Choice(["native", "plain"]),
+            default="native",
+            show_default=True,
+            help="Native sidecars, or plain containers beside the task's, for Kubernetes before 1.29: with --wrap.",
         ),
         click.Option(["--require-images"], is_flag=True, help="Refuse pods whose image would not be used."),
         click.Option(["--image"], default="copilot", metavar="IMAGE", help="The image of init container and sidecar."),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from copilot.control_plane.lifecycle.work import AttemptWork, Published
 
 NEVER_STARTS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
+_NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
 PREEMPTION: Final = "PreemptionByScheduler"
 TASK_FAILED: Final = "TaskFailed"
 ERROR_MARKER: Final = "error-marker"
@@ -155,8 +156,10 @@ class _Facts:
 
     @property
     def sidecar_works(self) -> bool:
-        """There is a sidecar, and it may still publish."""
-        return bool(self.status_of(SIDECAR)) and not look(self.pod).finished
+        """There is a sidecar, and it may still publish; a plain one waits in vain for the word of a main that never ran."""
+        native = any(each.get("name") == SIDECAR for each in (self.pod.get("status") or {}).get("initContainerStatuses") or ())
+        told = native or self.main.get("reason") not in _NEVER_RAN
+        return bool(self.status_of(SIDECAR)) and not look(self.pod).finished and told
 
     def failed_init(self) -> Mapping[str, Any] | None:
         for each in (self.pod.get("status") or {}).get("initContainerStatuses") or ():

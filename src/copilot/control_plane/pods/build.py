@@ -67,7 +67,7 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
             *told_grace(data.inits, grace_s),
             *own.spec.get("initContainers", ()),
         ],
-        "containers": [main, *others],
+        "containers": [main, *others, *told_grace(data.beside, grace_s)],
         "volumes": [*spec.get("volumes", ()), *data.volumes, *_shared_memory(template)[0]],
     }
     spec = {key: value for key, value in spec.items() if value != []}
@@ -76,7 +76,7 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
     timeout_s = template.metadata.timeout.seconds + template.metadata.timeout.nanos / 1e9
     if timeout_s > 0:
         spec["activeDeadlineSeconds"] = math.ceil(timeout_s) + _START_ALLOWANCE_S
-    if data.inits and settings.run_as_user is not None:
+    if data and settings.run_as_user is not None:
         spec["securityContext"] = {"fsGroup": settings.run_as_user, **spec.get("securityContext", {})}
     labels, left_out = pod_labels(work, settings)
     manifest = {
@@ -91,7 +91,7 @@ def build_pod(work: AttemptWork, settings: PodSettings) -> BuiltPod:
         },
         "spec": checked(spec),
     }
-    objects = [each for each in (own_variables.manifest if data.inits else None, _store_secret(work, settings, config)) if each]
+    objects = [each for each in (own_variables.manifest if data else None, _store_secret(work, settings, config)) if each]
     warnings = (*own.warnings, *left_out, *_entrypoint_warning(work, secrets))
     return BuiltPod(manifest=manifest, warnings=warnings, secrets=tuple(objects))
 

@@ -11,6 +11,7 @@ from flyteidl2.core.tasks_pb2 import DataLoadingConfig, IOStrategy
 
 from copilot.control_plane.executors.processes.quantities import quantity_bytes
 from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR
+from copilot.core.errors import PodRefused
 from copilot.core.gotext import NANOS_PER_SECOND, format_duration
 
 if TYPE_CHECKING:
@@ -46,12 +47,17 @@ class DataParts:
     """What moving data adds to a pod; everything empty for a task that moves none."""
 
     inits: list[dict[str, Any]] = field(default_factory=list)
+    beside: list[dict[str, Any]] = field(default_factory=list)
     volumes: list[dict[str, Any]] = field(default_factory=list)
     main_mounts: list[dict[str, Any]] = field(default_factory=list)
     input_dir: str = ""
     output_dir: str = ""
     grace_s: int = 30
     wrapper: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        """Whether there are containers of ours."""
+        return bool(self.inits or self.beside)
 
 
 def data_parts(
@@ -84,15 +90,19 @@ def data_parts(
     volumes: list[dict[str, Any]] = [{"name": CONTROL_VOLUME, "emptyDir": memory}]
     if settings.scratch:
         volumes.append({"name": SCRATCH_VOLUME, "emptyDir": {}})
-    inits, mounts, wrapper = [], [], list[str]()
+    inits, beside, mounts, wrapper = [], list[dict[str, Any]](), [], list[str]()
     kept = {SECRETS_VOLUME: secrets.directory} if secrets.directory else {}
     wrapped = bool(secrets.variables) or (writes and _wrapped(work, settings))
     if writes:
         volumes.append({"name": OUTPUTS_VOLUME, "emptyDir": {}})
         mounts.append({"name": OUTPUTS_VOLUME, "mountPath": output_dir})
-        inits.append(
-            _sidecar(work, config, settings, common, {OUTPUTS_VOLUME: output_dir, **kept}, wrapped=wrapped, keeps=bool(secrets))
-        )
+        seen = {OUTPUTS_VOLUME: output_dir, **kept}
+        sidecar = _sidecar(work, config, settings, common, seen, wrapped=wrapped, keeps=bool(secrets))
+        if settings.sidecar == "native":
+            inits.append(sidecar)
+        else:
+            _check_told(wrapped=wrapped)
+            beside.append(plain(sidecar))
     if wrapped:
         wrapper = [*settings.wrapper, "exec", "--control-dir", CONTROL_DIR, "--"]
         mounts.append({"name": CONTROL_VOLUME, "mountPath": CONTROL_DIR})
@@ -122,7 +132,23 @@ def data_parts(
             }
         )
     grace = _grace_s(work, settings) if writes else 30
-    return DataParts(inits, volumes, mounts, input_dir if reads else "", output_dir if writes else "", grace, wrapper)
+    return DataParts(inits, beside, volumes, mounts, input_dir if reads else "", output_dir if writes else "", grace, wrapper)
+
+
+def _check_told(*, wrapped: bool) -> None:
+    """Raises ``PodRefused`` for a plain sidecar that would never hear of main's end."""
+    if not wrapped:
+        raise PodRefused(
+            "the task is not run under copilot exec, and nothing else tells a plain sidecar of its end",
+            op="pod",
+            subject="sidecar",
+            hint="Name its command (--wrap command), or run all under copilot exec (--wrap always).",
+        )
+
+
+def plain(sidecar: Mapping[str, Any]) -> dict[str, Any]:
+    """A native sidecar as a container beside main."""
+    return {key: value for key, value in sidecar.items() if key not in {"restartPolicy", "startupProbe"}}
 
 
 def _wrapped(work: AttemptWork, settings: PodSettings) -> bool:

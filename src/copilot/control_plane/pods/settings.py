@@ -22,6 +22,7 @@ BIN_DIR: Final = "/var/run/copilot-bin"
 LOADER: Final = "ld-linux-x86-64.so.2"
 
 Wrap = Literal["never", "command", "always"]
+SidecarKind = Literal["native", "plain"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,8 @@ class PodSettings:
         wrap: whether main runs under ``copilot exec``, which proves how it ended and tells at once. An image's own entrypoint
             is not known here, and arguments alone would bypass it: ``command`` wraps tasks that name a command, ``always`` all
             of them (their images have no entrypoint), ``never`` none.
+        sidecar: ``native``, or ``plain``: a container beside main, for clusters without native ones. Nobody tells that one of
+            main's end but ``copilot exec``, so a task with outputs has to be wrapped.
         wrapper: what stands before ``exec`` then, as ``copilot install`` prints it for the nodes' architecture.
         install: an init container copies the wrapper to ``BIN_DIR`` for main.
         small_grace_s: the grace period when no output can be large.
@@ -62,6 +65,7 @@ class PodSettings:
     scratch: bool = True
     trust_signal: bool = True
     wrap: Wrap = "never"
+    sidecar: SidecarKind = "native"
     wrapper: tuple[str, ...] = (
         f"{BIN_DIR}/lib/{LOADER}",
         "--library-path",

@@ -22,6 +22,7 @@ from copilot.control_plane.pods.data_containers import (
     common_fields,
     installer,
     own_mounts,
+    plain,
     startup_probe,
     told_grace,
 )
@@ -148,7 +149,7 @@ def wrap_spec(
     inits = [with_token(each) if each["name"] in asking else each for each in inits]
     volumes = {**volumes, **mounts, **readable, **({SCRATCH_VOLUME: "/tmp"} if settings.scratch else {})}  # noqa: S108
     inits = [{"name": each["name"], **each} for each in inits]
-    beside = [_plain(each) for each in inits if each["name"] == SIDECAR and request.sidecar == "plain"]
+    beside = [plain(each) for each in inits if each["name"] == SIDECAR and request.sidecar == "plain"]
     before = [*(each for each in inits if not beside or each["name"] != SIDECAR), *spec.get("initContainers", ())]
     made = {
         **spec,
@@ -277,10 +278,6 @@ def _sidecar(
         "volumeMounts": own_mounts(settings, volumes),
     }
     return dict(told_grace([sidecar], grace_s)[0])
-
-
-def _plain(sidecar: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in sidecar.items() if key not in {"restartPolicy", "startupProbe"}}
 
 
 def _init(
