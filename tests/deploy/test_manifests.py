@@ -19,6 +19,7 @@ import yaml
 
 from copilot.cli.platform.server import command
 from copilot.control_plane.api.metrics_endpoint import PATH
+from copilot.control_plane.pods import load_templates
 from copilot.control_plane.pods.labels import MANAGED
 
 Json = Any
@@ -52,6 +53,7 @@ VALUES: dict[str, Json] = {
         "publicUrl": "https://copilot.example",
         "dashboard": True,
         "wrap": "command",
+        "podTemplates": {"default": {"imagePullSecrets": [{"name": "pull"}], "enableServiceLinks": False}},
         "extraArgs": ["--max-runs-per-project=4"],
         "service": {"type": "LoadBalancer", "port": 80},
         "serviceAccount": {"annotations": {"iam.gke.io/gcp-service-account": "a@b"}},
@@ -135,7 +137,7 @@ def test_the_server_fits_the_restricted_profile(rendered: Callable[[str], list[J
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not {"hostNetwork", "hostPID", "hostIPC"} & spec.keys()
-    assert all({"emptyDir", "persistentVolumeClaim"} & volume.keys() for volume in spec["volumes"])
+    assert all({"emptyDir", "persistentVolumeClaim", "configMap"} & volume.keys() for volume in spec["volumes"])
     for container in spec["containers"]:
         context = container["securityContext"]
         assert (context["allowPrivilegeEscalation"], context["readOnlyRootFilesystem"]) == (False, True)
@@ -233,12 +235,27 @@ def test_the_service_monitor_finds_the_port_and_the_rules_are_those_that_prometh
         ({"store": {"uri": "s3://b", "secret": "a", "keys": {"A": "b"}}}, "either secret or keys"),
         ({"store": {"uri": "bucket"}}, "/store/uri"),
         ({"wrap": "sometimes"}, "/wrap"),
+        ({"podTemplates": {"default": "pull"}}, "/podTemplates/default"),
         ({"metrics": {"enabled": False, "serviceMonitor": True}}, "need metrics.enabled"),
         ({"metrics": {"interval": "soon"}}, "/metrics/interval"),
     ],
 )
 def test_values_that_cannot_work_are_refused_with_their_name(tools: Path, values: Json, sentence: str) -> None:
     assert sentence in chart(tools, values)["error"]
+
+
+def test_the_chart_s_pod_templates_are_those_that_the_server_reads(
+    rendered: Callable[[str], list[Json]], tmp_path: Path
+) -> None:
+    documents = rendered("helm-production")
+    spec = only(documents, "Deployment")["spec"]["template"]["spec"]
+    (volume,) = [each for each in spec["volumes"] if each["name"] == "pod-templates"]
+    (found,) = [each for each in documents if each["metadata"]["name"] == volume["configMap"]["name"]]
+    (mount,) = [each for each in spec["containers"][0]["volumeMounts"] if each["name"] == "pod-templates"]
+    assert f"--pod-templates={mount['mountPath']}" in spec["containers"][0]["args"]
+    for name, text in found["data"].items():
+        (tmp_path / name).write_text(text)
+    assert load_templates(tmp_path)["default"] == VALUES["production"]["podTemplates"]["default"]
 
 
 def test_the_chart_s_own_secret_is_the_one_that_the_server_reads(rendered: Callable[[str], list[Json]]) -> None:

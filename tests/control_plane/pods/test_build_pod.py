@@ -159,6 +159,18 @@ def test_a_wrapped_main_runs_its_command_under_exec_and_the_sidecar_wants_that_p
     assert "--trust-signal=false" in named(pod, "copilot-sidecar")["args"]
 
 
+def test_a_team_s_template_that_speaks_of_neither_leaves_no_token_and_our_containers_what_they_need(
+    work: MakeWork, settings: PodSettings
+) -> None:
+    teams = replace(settings, templates={"default": {"imagePullSecrets": [{"name": "pull"}]}})
+    spec = build(work, teams, "full").manifest["spec"]
+    assert (spec["imagePullSecrets"], spec["automountServiceAccountToken"]) == ([{"name": "pull"}], False)
+    ours = named({"spec": spec}, "copilot-init")["resources"]
+    assert ours == named(build(work, settings, "full").manifest, "copilot-init")["resources"]
+    told = replace(settings, templates={"default": {"automountServiceAccountToken": True}})
+    assert build(work, told, "full").manifest["spec"]["automountServiceAccountToken"] is True
+
+
 def test_a_plain_sidecar_stands_beside_a_main_that_tells_it_of_its_end(work: MakeWork, settings: PodSettings) -> None:
     beside = replace(settings, wrap="always", sidecar="plain")
     spec = build(work, beside, "add").manifest["spec"]

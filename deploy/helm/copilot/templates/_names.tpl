@@ -21,3 +21,6 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- define "copilot.metrics" -}}
 {{- printf "%s-server-metrics" .Release.Name | trunc 63 | trimSuffix "-" -}}
 {{- end -}}
+{{- define "copilot.podTemplates" -}}
+{{- printf "%s-pod-templates" .Release.Name | trunc 63 | trimSuffix "-" -}}
+{{- end -}}

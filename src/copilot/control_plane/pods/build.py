@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from copilot.control_plane.lifecycle.work import AttemptWork, BuiltPod
 from copilot.control_plane.pod_templates.merge import checked, merged
 from copilot.control_plane.pods.data_containers import (
+    OWN_RESOURCES,
     RESERVED_CONTAINERS,
     RESERVED_VOLUMES,
     DataParts,
@@ -152,9 +153,11 @@ def _base(settings: PodSettings, name: str) -> tuple[dict[str, Any], dict[str, d
     if name and name not in settings.templates:
         known = ", ".join(sorted(settings.templates)) or "none"
         raise PodRefused(f"there is no pod template called {name}", op="pod", subject=name, hint=f"Known templates: {known}.")
-    spec = checked(settings.templates.get(chosen, {}), where=f"template {chosen}")
+    # A team's template that does not speak of a token means none, and of our containers' needs means what they need.
+    spec = {"automountServiceAccountToken": False, **checked(settings.templates.get(chosen, {}), where=f"template {chosen}")}
     containers = {each.get("name"): each for each in spec.pop("containers", ())}
     roles = {role: _container(containers.pop(role, {})) for role in _ROLES}
+    roles["copilot"] = {"resources": OWN_RESOURCES, **roles["copilot"]}
     if containers:
         raise PodRefused(
             f"the pod template {chosen} has a container called {next(iter(containers))}",

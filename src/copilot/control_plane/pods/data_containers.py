@@ -32,6 +32,7 @@ SCRATCH_VOLUME: Final = "copilot-scratch"
 BIN_VOLUME: Final = "copilot-bin"
 SECRETS_VOLUME: Final = "flyte-secrets"
 RESERVED_VOLUMES: Final = frozenset({INPUTS_VOLUME, OUTPUTS_VOLUME, CONTROL_VOLUME, SCRATCH_VOLUME, BIN_VOLUME, SECRETS_VOLUME})
+OWN_RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
 CONTROL_SIZE: Final = "4Mi"
 SECRETS_SIZE: Final = "64Mi"
 RESERVED_CONTAINERS: Final = frozenset({SIDECAR, INIT, INSTALL})

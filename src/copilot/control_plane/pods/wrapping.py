@@ -15,6 +15,7 @@ from copilot.control_plane.pods.data_containers import (
     INIT,
     INPUTS_VOLUME,
     OUTPUTS_VOLUME,
+    OWN_RESOURCES,
     RESERVED_CONTAINERS,
     RESERVED_VOLUMES,
     SCRATCH_VOLUME,
@@ -34,7 +35,6 @@ from copilot.core.uri import parse, redact
 
 SIDECARS: Final = ("native", "plain")
 PROOFS: Final = ("auto", "wrapper", "marker", "pod", "signal")
-RESOURCES: Final = {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"memory": "256Mi"}}
 _NO_GRACE_S: Final = 30
 
 
@@ -237,7 +237,7 @@ def _refuse_names(spec: Mapping[str, Any], claims: Sequence[str], where: str) ->
 
 
 def _common(settings: PodSettings, request: WrapRequest, main: Mapping[str, Any]) -> dict[str, Any]:
-    common = common_fields(settings, {"terminationMessagePolicy": "FallbackToLogsOnError", "resources": RESOURCES}, "")
+    common = common_fields(settings, {"terminationMessagePolicy": "FallbackToLogsOnError", "resources": OWN_RESOURCES}, "")
     if settings.run_as_user == 0:
         common["securityContext"]["runAsNonRoot"] = False
     of_pod = {"COPILOT_POD_NAME": "metadata.name", "COPILOT_POD_NAMESPACE": "metadata.namespace"}
