@@ -1,7 +1,7 @@
 """The data plane's image, built without a network and run by podman.
 
-Podman 4.3 knows no native sidecars: the wrapped pod is played without it, and the sidecar is run afterwards, from the same
-image, on the same directories, with the arguments that stand in the manifest.
+Podman 4.3 knows no native sidecars: a pod with a plain one is played whole; any other without its sidecar, which is run
+afterwards, from the same image, on the same directories, with the arguments that stand in the manifest.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def place(podman: Podman, images: tuple[str, str], s3_server: S3Server, s3_bucke
     return Place(podman, *images, s3_server, s3_bucket, tmp_path, f"wrapped-{uuid.uuid4().hex[:8]}")
 
 
-def wrapped(place: Place, script: str) -> Json:
+def wrapped(place: Place, script: str, *, sidecar: str = "native") -> Json:
     """The wrapped pod as podman can play it: directories for volumes, plain variables, the machine's network."""
     pod = {
         "apiVersion": "v1",
@@ -91,6 +91,7 @@ def wrapped(place: Place, script: str) -> Json:
     request = WrapRequest(
         inputs=(f"words=s3://{place.bucket}/in/words.txt", "n=41"),
         outputs_prefix=f"s3://{place.bucket}/out/{place.name}",
+        sidecar=sidecar,
         pods=PodSettings(image=place.copilot, pull_policy="Never"),
     )
     (made,) = wrap_documents([pod], request).documents
@@ -100,21 +101,21 @@ def wrapped(place: Place, script: str) -> Json:
         directory.chmod(0o777)
         volume.pop("emptyDir")
         volume["hostPath"] = {"path": str(directory), "type": "Directory"}
-    for each in made["spec"]["initContainers"]:
+    for each in [*made["spec"]["initContainers"], *made["spec"]["containers"][1:]]:
         each["env"] = [entry for entry in each["env"] if "value" in entry]
         each["env"] += [{"name": key, "value": value} for key, value in place.server.environ.items()]
     return made
 
 
-def play(place: Place, manifest: Json) -> int:
-    """Init containers and main; gives main's exit code."""
+def play(place: Place, manifest: Json, *waited_for: str) -> list[int]:
+    """Init containers, then the others; gives the exit codes of those that are named."""
     plain = [each for each in manifest["spec"]["initContainers"] if "restartPolicy" not in each]
     played = {**manifest, "spec": {**manifest["spec"], "initContainers": plain}}
     file = place.home / "pod.yaml"
     file.write_text(yaml.safe_dump(played))
     try:
         place.podman("kube", "play", str(file), timeout_s=180)
-        return int(place.podman("wait", f"{place.name}-main"))
+        return [int(place.podman("wait", f"{place.name}-{each}")) for each in waited_for]
     finally:
         place.podman.call("kube", "down", str(file))
 
@@ -135,7 +136,7 @@ def test_a_wrapped_pod_is_played_and_its_outputs_are_published(place: Place) -> 
         "cd /var/flyte/outputs; busybox cat /var/flyte/inputs/words >both.txt; "
         "busybox expr $(busybox cat /var/flyte/inputs/n) + 1 >m",
     )
-    assert play(place, pod) == 0
+    assert play(place, pod, "main") == [0]
     assert publish(place, pod) == 0
     outputs = place.published("outputs.pb")
     assert outputs is not None
@@ -145,10 +146,18 @@ def test_a_wrapped_pod_is_played_and_its_outputs_are_published(place: Place) -> 
 
 def test_a_task_s_exit_code_is_its_own_and_nothing_is_published(place: Place) -> None:
     pod = wrapped(place, "echo 1 >/var/flyte/outputs/m; exit 3")
-    assert play(place, pod) == 3
+    assert play(place, pod, "main") == [3]
     assert publish(place, pod) != 0
     assert place.published("outputs.pb") is None
     assert place.published("error.pb") is not None
+
+
+def test_a_pod_with_a_plain_sidecar_is_played_whole(place: Place) -> None:
+    pod = wrapped(place, "busybox expr $(busybox cat /var/flyte/inputs/n) + 1 >/var/flyte/outputs/m", sidecar="plain")
+    assert play(place, pod, "main", "copilot-sidecar") == [0, 0]
+    outputs = place.published("outputs.pb")
+    assert outputs is not None
+    assert idl.LiteralMap.FromString(outputs).literals["m"].scalar.primitive.integer == 42
 
 
 def test_sigterm_reaches_the_sidecar_which_is_process_one(podman: Podman, copilot_image: str, tmp_path: Path) -> None:
