@@ -98,6 +98,16 @@ def test_a_task_runs_in_the_cluster_and_leaves_nothing_there(cluster: Kubernetes
     assert cluster.faults.calls["create pods"] == 1
 
 
+def test_a_task_waits_for_room_in_the_quota_and_is_told_so(cluster: KubernetesDouble, start: Start) -> None:
+    said = 'pods "x" is forbidden: exceeded quota: team, requested: pods=1, used: pods=4, limited: pods=4'
+    cluster.faults.refuse(6, code=403, retry_after_s=None, verb="create", message=said)
+    server = start("one")
+    spec = container_task("adds", "busybox", ["sh", "-c", "echo 42 >/var/outputs/m"], inputs={}, outputs=NUMBER)
+    ended = client(server).wait(client(server).submit(spec, LiteralMap()))
+    assert (ended["phase"], ended["attempts"]) == ("SUCCEEDED", 1), ended
+    assert "exceeded quota: team" in str(ended["history"])
+
+
 def test_a_plain_sidecar_serves_as_well_where_there_are_no_native_ones(cluster: KubernetesDouble, start: Start) -> None:
     server = start("one", "", "--sidecar", "plain")
 
