@@ -6,13 +6,19 @@ import base64
 import json
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from copilot.control_plane.executors import cluster as cluster_module
 from copilot.control_plane.executors.cluster import from_kubeconfig, in_cluster
-from copilot.core.errors import BadConfig, PodApiUnavailable
+from copilot.control_plane.executors.kubernetes import KubernetesExecutor
+from copilot.core.errors import BadConfig, PodApiUnavailable, PodNotFound, PodUnauthenticated
+from copilot.engine.clock import SystemClock
+from copilot.testing.recording import RecordingLog
+
+if TYPE_CHECKING:
+    from copilot.testing.kubernetes import KubernetesDouble
 
 Json = Any
 
@@ -94,6 +100,18 @@ def test_a_token_file_that_goes_away_for_a_moment_is_not_missed(tmp_path: Path, 
     assert token() == "one"
     (tmp_path / "token").write_text("two\n")
     assert token() == "two"
+
+
+def test_a_token_that_is_refused_is_asked_for_anew(double: KubernetesDouble, tmp_path: Path) -> None:
+    double.token = "second"
+    script = f"test -e {tmp_path}/asked && token=second || token=first; touch {tmp_path}/asked; "
+    script += """printf '{"status": {"token": "%s"}}' $token"""
+    config = kubeconfig(tmp_path, user=plugin(tmp_path, script), server=double.url)
+    executor = KubernetesExecutor(from_kubeconfig(config), clock=SystemClock(), log=RecordingLog())
+    with pytest.raises(PodUnauthenticated):
+        executor.get("n", "p")
+    with pytest.raises(PodNotFound):
+        executor.get("n", "p")
 
 
 def test_a_token_file_that_never_was_there_is_told(tmp_path: Path) -> None:

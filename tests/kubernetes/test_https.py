@@ -12,7 +12,7 @@ import urllib3
 
 from copilot.control_plane.executors.cluster import from_kubeconfig
 from copilot.control_plane.executors.kubernetes import KubernetesExecutor
-from copilot.core.errors import PodApiUnavailable, PodRefused
+from copilot.core.errors import PodApiUnavailable, PodUnauthenticated
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.kubernetes import KubernetesDouble
@@ -69,8 +69,9 @@ def test_a_certificate_of_somebody_else_is_not_trusted(secure: KubernetesDouble,
 
 def test_the_wrong_token_is_refused_and_not_asked_again(secure: KubernetesDouble, tmp_path: Path) -> None:
     cluster = from_kubeconfig(secure.kubeconfig(tmp_path / "kubeconfig"))
-    with pytest.raises(PodRefused, match="Unauthorized"):
+    with pytest.raises(PodUnauthenticated, match="Unauthorized") as told:
         executor(replace(cluster, token=lambda: "another")).get("n", "p")
+    assert told.value.transient, "no pod's fault: whoever asked may wait for better credentials"
 
 
 def test_plain_http_gets_no_answer_from_it(secure: KubernetesDouble) -> None:

@@ -44,6 +44,7 @@ CURES: Final = {
     "PodExists": "Choose another name, or wait until the other pod is gone.",
     "PodFailed": "Look at the pod's events: `kubectl describe pod`.",
     "PodListExpired": "Nothing: it is listed again.",
+    "PodUnauthenticated": "Give the server credentials that the cluster knows; what waits goes on by itself then.",
     "PodQuotaExceeded": "Wait for other pods of the namespace to end, or raise its ResourceQuota.",
     "PodNotFound": "Check the namespace and the name; it may have been deleted.",
     "PodRefused": "Correct the pod template: the API server's words are in the sentence.",

@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 import urllib3
 
+from copilot.control_plane.executors.cluster import KeptToken
 from copilot.core.errors import (
     PodApiUnavailable,
     PodConflict,
@@ -18,6 +19,7 @@ from copilot.core.errors import (
     PodNotFound,
     PodQuotaExceeded,
     PodRefused,
+    PodUnauthenticated,
 )
 
 if TYPE_CHECKING:
@@ -102,8 +104,7 @@ class ApiClient:
         """One request and its object.
 
         Raises:
-            PodNotFound, PodExists, PodRefused, PodConflict, PodApiUnavailable, PodListExpired, PodQuotaExceeded: by the status
-                code.
+            PodError: the one of its kinds that the status code means.
         """
         response = self._send(method, path, query, body, content_type, read_s=READ_S, stream=False)
         try:
@@ -164,6 +165,8 @@ class ApiClient:
                 subject=self.cluster.url,
                 hint="Is the cluster reachable from here?",
             ) from cause
+        if response.status == 401 and isinstance(self.cluster.token, KeptToken):  # noqa: PLR2004  HTTP: unauthorized
+            self.cluster.token.forget()
         if response.status >= 300:  # noqa: PLR2004  HTTP: what is no success
             raise _error(response, method, path)
         return response
@@ -177,7 +180,7 @@ def _error(response: urllib3.BaseHTTPResponse, method: str, path: str) -> PodErr
     except (ValueError, AttributeError):
         said, reason = "", ""
     message, op, subject = said or f"the Kubernetes API answered {response.status}", method.lower(), path
-    kinds: dict[int, type[PodError]] = {404: PodNotFound, 410: PodListExpired}
+    kinds: dict[int, type[PodError]] = {401: PodUnauthenticated, 404: PodNotFound, 410: PodListExpired}
     hints = {
         401: "The credentials for the cluster are missing, wrong or expired.",
         403: "Grant this server's service account the right, or change what the cluster's policy forbids.",

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -22,9 +23,42 @@ SERVICE_ACCOUNT: Final = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _EXEC_S: Final = 60.0
 _REREAD_S: Final = 60.0
 _EARLY_S: Final = 30.0
+_GOOD_S: Final = 3600.0
 _EXEC_API: Final = "client.authentication.k8s.io/v1"
 
 TokenSource = Callable[[], str]
+
+
+class KeptToken:
+    """A token that is used until it is over. Safe from many threads.
+
+    Args:
+        ask: gives a token and the seconds that it is good for.
+    """
+
+    def __init__(self, ask: Callable[[], tuple[str, float]]) -> None:
+        """See the class."""
+        self._ask = ask
+        self._token, self._until_s = "", 0.0
+        self._lock = threading.Lock()
+
+    def __call__(self) -> str:
+        """The token. Raises ``PodApiUnavailable`` where none can be had."""
+        with self._lock:
+            if time.monotonic() >= self._until_s:
+                try:
+                    self._token, good_s = self._ask()
+                except PodApiUnavailable:
+                    if not self._token:
+                        raise
+                    good_s = 0.0  # the old one may still do
+                self._until_s = time.monotonic() + good_s
+            return self._token
+
+    def forget(self) -> None:
+        """It was refused: the next is asked for anew."""
+        with self._lock:
+            self._until_s = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,29 +187,20 @@ def _token(user: Mapping[str, Any], config: Path) -> TokenSource | None:
 
 def _from_file(path: Path) -> TokenSource:
     """Read anew now and then: the kubelet rotates it."""
-    kept: list[tuple[float, str]] = []
 
-    def read() -> str:
-        if not kept or time.monotonic() - kept[-1][0] > _REREAD_S:
-            try:
-                kept[:] = [(time.monotonic(), path.read_text().strip())]
-            except OSError as cause:
-                if not kept:
-                    raise PodApiUnavailable(
-                        "the token for the cluster cannot be read", op="cluster", subject=str(path)
-                    ) from cause
-        return kept[-1][1]
+    def read() -> tuple[str, float]:
+        try:
+            return path.read_text().strip(), _REREAD_S
+        except OSError as cause:
+            raise PodApiUnavailable("the token for the cluster cannot be read", op="cluster", subject=str(path)) from cause
 
-    return read
+    return KeptToken(read)
 
 
 def _from_command(plugin: Mapping[str, Any]) -> TokenSource:
     """A client-go credential plugin: run again when what it gave expires."""
-    kept: list[tuple[float, str]] = []
 
-    def ask() -> str:
-        if kept and time.time() < kept[-1][0] - _EARLY_S:
-            return kept[-1][1]
+    def ask() -> tuple[str, float]:
         asked = {"apiVersion": plugin.get("apiVersion") or _EXEC_API, "kind": "ExecCredential", "spec": {"interactive": False}}
         own = {each["name"]: each["value"] for each in plugin.get("env") or ()}
         environment = {"KUBERNETES_EXEC_INFO": json.dumps(asked), **own}
@@ -189,7 +214,7 @@ def _from_command(plugin: Mapping[str, Any]) -> TokenSource:
             done = subprocess.run(command, check=True, capture_output=True, timeout=_EXEC_S, stdin=subprocess.DEVNULL)
             status = json.loads(done.stdout)["status"]
             token, expires = str(status["token"]), status.get("expirationTimestamp")
-            until = datetime.fromisoformat(expires).timestamp() if expires else time.time() + 3600
+            good_s = datetime.fromisoformat(expires).timestamp() - time.time() - _EARLY_S if expires else _GOOD_S
         except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError, AttributeError) as cause:
             # What it asks may be away for a while, as the API server itself may be.
             raise PodApiUnavailable(
@@ -198,7 +223,6 @@ def _from_command(plugin: Mapping[str, Any]) -> TokenSource:
                 subject=str(plugin["command"]),
                 hint="Run it by hand to see why.",
             ) from cause
-        kept[:] = [(until, token)]
-        return token
+        return token, good_s
 
-    return ask
+    return KeptToken(ask)

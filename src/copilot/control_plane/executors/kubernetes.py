@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from copilot.control_plane.executors.api_client import STRATEGIC_PATCH, ApiClient
 from copilot.control_plane.executors.pod_log import PodLog
 from copilot.control_plane.executors.pod_watch import PodWatch
-from copilot.core.errors import PodExists, PodNotFound, PodQuotaExceeded, PodRefused
+from copilot.core.errors import PodExists, PodNotFound, PodQuotaExceeded, PodRefused, PodUnauthenticated
 from copilot.core.ports import PodApi
 from copilot.engine.cancel import Token
 from copilot.engine.retry import Retrier, RetryPolicy
@@ -53,7 +53,7 @@ class KubernetesExecutor(PodApi):
         """See the port. The pod comes first and owns its Secrets: they go with it, and it waits for them."""
         namespace, name = _where(manifest)
         try:
-            pod = self._made(namespace, name, manifest)
+            pod = self._call("create", name, lambda: self._client.call("POST", _pods(namespace), body=manifest))
         except PodExists:
             found = self.get(namespace, name)
             _check_ours(found, manifest)
@@ -61,18 +61,6 @@ class KubernetesExecutor(PodApi):
             raise
         self._add_secrets(pod, secrets)
         return pod
-
-    def _made(self, namespace: str, name: str, manifest: Pod) -> Pod:
-        def create() -> Pod | PodQuotaExceeded:
-            try:
-                return self._client.call("POST", _pods(namespace), body=manifest)
-            except PodQuotaExceeded as full:
-                return full  # others' pods have to end first: whoever asked waits for that, and not one of our threads
-
-        made = self._call("create", name, create)
-        if isinstance(made, PodQuotaExceeded):
-            raise made
-        return made
 
     def _add_secrets(self, pod: Pod, secrets: Sequence[Pod]) -> None:
         owner = {
@@ -140,7 +128,16 @@ class KubernetesExecutor(PodApi):
             self.delete(namespace, name, grace_s=1)
 
     def _call(self, op: str, subject: str, call: Callable[[], T]) -> T:
-        return self._retrier.call(call, cancel=Token(self._clock), op=f"pods.{op}", subject=subject)
+        def attempt() -> T | PodQuotaExceeded | PodUnauthenticated:
+            try:
+                return call()
+            except (PodQuotaExceeded, PodUnauthenticated) as error:
+                return error  # it passes when somebody else has acted: whoever asked waits for that, and not one of our threads
+
+        done = self._retrier.call(attempt, cancel=Token(self._clock), op=f"pods.{op}", subject=subject)
+        if isinstance(done, PodQuotaExceeded | PodUnauthenticated):
+            raise done
+        return done
 
 
 def _where(manifest: Pod) -> tuple[str, str]:

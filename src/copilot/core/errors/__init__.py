@@ -23,6 +23,7 @@
     │   └── (transient) SecretUnreachable  SecretThrottled  SecretFault  SecretCorrupt
     ├── PodError                   the executor, or the Kubernetes API, about a pod
     │   ├── PodNotFound  PodExists  PodRefused  PodListExpired  (transient) PodApiUnavailable  PodConflict  PodQuotaExceeded
+    │   │                                                        PodUnauthenticated
     ├── TaskError                  the task itself ended badly
     │   ├── TaskFailed  TaskOutOfMemory  TaskDeadline  TaskEvicted  TaskPreempted  TaskDeleted  CompletionUnproven
     ├── Interrupted                we were told to stop, or time ran out
@@ -46,6 +47,7 @@ from copilot.core.errors.pods import (
     PodNotFound,
     PodQuotaExceeded,
     PodRefused,
+    PodUnauthenticated,
 )
 from copilot.core.errors.secrets import (
     BadSecretRef,
@@ -144,6 +146,7 @@ __all__ = [
     "PodNotFound",
     "PodQuotaExceeded",
     "PodRefused",
+    "PodUnauthenticated",
     "ReadOnlyPath",
     "ReservedName",
     "SecretCorrupt",

@@ -51,6 +51,13 @@ class PodQuotaExceeded(PodError):
     transient = True
 
 
+class PodUnauthenticated(PodError):
+    """The cluster does not know us (401): our credentials are wrong or over, which is no fault of any pod."""
+
+    reason = "PodUnauthenticated"
+    transient = True
+
+
 class PodListExpired(PodError):
     """The version asked for is too old (410): list again."""
 
