@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from copilot.testing.servers.azure import AzureServer, azurite
 from copilot.testing.servers.gcs import GcsServer, fake_gcs
@@ -13,6 +14,10 @@ from copilot.testing.servers.redis import RedisServer
 from copilot.testing.servers.redis import redis_server as running_redis
 from copilot.testing.servers.s3 import S3Server, moto, seaweedfs
 from copilot.testing.servers.web import WebServer, web_server
+
+# A machine that is busy with other things makes no example wrong.
+settings.register_profile("copilot", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("copilot")
 
 
 @pytest.fixture(scope="session")
