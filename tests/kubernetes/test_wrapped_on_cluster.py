@@ -127,6 +127,12 @@ def test_a_pod_s_outputs_are_the_next_one_s_inputs(desk: Desk) -> None:
     assert (code, outputs["next"], sorted(outputs)) == (0, 3, ["both.txt", "next"])
 
 
+def test_a_plain_sidecar_publishes_and_lets_its_pod_end(desk: Desk) -> None:
+    name = desk.start("echo 5 >/var/flyte/outputs/n", sidecar="plain")
+    assert phase(desk.until(name, over)) == "Succeeded", desk.log(name, "copilot-sidecar")
+    assert desk.shown(f"{desk.prefix(name)}/outputs.pb")[1]["n"] == 5
+
+
 def test_a_pod_that_fails_publishes_its_error_and_no_outputs(desk: Desk) -> None:
     name = desk.start("echo 1 >/var/flyte/outputs/n; exit 3")
     pod = desk.until(name, over)
