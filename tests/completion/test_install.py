@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from copilot.control_plane.pods.settings import BIN_DIR, PodSettings
 from copilot.wrapper.install import Installed, install
 
 COPILOT = Path(sys.executable).with_name("copilot")
@@ -103,6 +104,10 @@ def test_the_images_own_python_and_variables_are_not_looked_at(installation: Ins
     assert (done.returncode, done.stderr) == (0, "")
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines())
     assert {name: value for name, value in seen.items() if name != "PWD"} == environ
+
+
+def test_pods_start_the_wrapper_as_it_is_installed_whatever_the_loaders_name_is(tmp_path: Path) -> None:
+    assert install(tmp_path / "bin", mounted_at=BIN_DIR).argv == PodSettings().wrapper
 
 
 def test_a_second_installation_changes_nothing_and_a_damaged_one_is_made_whole(tmp_path: Path) -> None:

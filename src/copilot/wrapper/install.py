@@ -21,6 +21,8 @@ from typing import Final
 
 LAUNCHER: Final = "wrapper.py"
 STAMP: Final = "installed.json"
+#: A link to the ELF loader: so the same command starts the wrapper on every architecture.
+LOADER: Final = "ld.so"
 _SCRIPT: Final = "copilot"
 
 #: Prints, as a literal, every file that the wrapper's modules were loaded from. What it imports lazily is imported here.
@@ -107,8 +109,8 @@ def install(directory: Path, *, mounted_at: str = "", python: str = sys.executab
     parts = _Parts(binary, modules, *elf_closure([binary, *(file for file in files if file.suffix == ".so")]))
     every = sorted({*files, parts.binary, parts.loader, *parts.libraries.values()})
     want: dict[str, object] = {str(file): _shape(file) for file in every}
-    want["launcher"] = [len(_LAUNCHER_TEXT), seen_at]
-    argv = _argv(seen_at, parts.loader.name)
+    want["launcher"] = [len(_LAUNCHER_TEXT), seen_at, LOADER]
+    argv = _argv(seen_at)
     stamp = directory / STAMP
     changed = not (stamp.exists() and json.loads(stamp.read_text()) == want)
     if changed:
@@ -118,15 +120,15 @@ def install(directory: Path, *, mounted_at: str = "", python: str = sys.executab
         part = directory / f".{STAMP}"
         part.write_text(json.dumps(want))
         part.rename(stamp)
-    found = [path for path in directory.rglob("*") if path.is_file()]
+    found = [path for path in directory.rglob("*") if path.is_file() and not path.is_symlink()]
     return Installed(argv, sum(path.stat().st_size for path in found), len(found), changed)
 
 
-def _argv(seen_at: str, loader: str) -> tuple[str, ...]:
+def _argv(seen_at: str) -> tuple[str, ...]:
     # -I and -S: neither the image's variables nor its site packages are looked at; -B: nothing is written.
     flags = ("-I", "-S", "-B")
     return (
-        f"{seen_at}/lib/{loader}",
+        f"{seen_at}/lib/{LOADER}",
         "--library-path",
         f"{seen_at}/lib",
         f"{seen_at}/bin/python3",
@@ -191,6 +193,7 @@ def _build(root: Path, parts: _Parts, argv: tuple[str, ...]) -> None:
         made.mkdir(parents=True)
     _copy(parts.binary, root / "bin" / "python3", 0o755)
     _copy(parts.loader, root / "lib" / parts.loader.name, 0o755)
+    (root / "lib" / LOADER).symlink_to(parts.loader.name)
     for name, path in parts.libraries.items():
         if name != parts.loader.name:
             _copy(path, root / "lib" / name, 0o755)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 CONTROL_DIR: Final = "/var/run/copilot"
 DEFAULT_TEMPLATE: Final = "default"
 BIN_DIR: Final = "/var/run/copilot-bin"
-LOADER: Final = "ld-linux-x86-64.so.2"
+LOADER: Final = "ld.so"
 
 Wrap = Literal["never", "command", "always"]
 SidecarKind = Literal["native", "plain"]
@@ -43,7 +43,7 @@ class PodSettings:
             of them (their images have no entrypoint), ``never`` none.
         sidecar: ``native``, or ``plain``: a container beside main, for clusters without native ones. Nobody tells that one of
             main's end but ``copilot exec``, so a task with outputs has to be wrapped.
-        wrapper: what stands before ``exec`` then, as ``copilot install`` prints it for the nodes' architecture.
+        wrapper: what stands before ``exec`` then, as ``copilot install`` prints it; the same on every architecture.
         install: an init container copies the wrapper to ``BIN_DIR`` for main.
         small_grace_s: the grace period when no output can be large.
         assumed_bytes_per_s: the upload bandwidth that the grace period reckons with.
