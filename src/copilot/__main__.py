@@ -58,6 +58,8 @@ def entry_point() -> NoReturn:
 def _leave(code: int) -> NoReturn:
     """Ends the process: no wait for threads still inside a library, no word about pipes that nobody reads any more."""
     for stream in (sys.stdout, sys.stderr):
+        if stream is None:  # it was closed before we began
+            continue
         try:
             stream.flush()
         except (OSError, ValueError):

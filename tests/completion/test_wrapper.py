@@ -80,11 +80,11 @@ def test_the_word_has_its_place_on_a_volume_that_fills_up_meanwhile(small: Path)
     assert (small / "exitcode").stat().st_size < 512
 
 
-@pytest.mark.parametrize(("command", "code"), [("/no/such/thing", 127), ("/etc/passwd", 126)])
+@pytest.mark.parametrize(("command", "code"), [("/no/such/thing", 127), ("", 127), ("/etc/passwd", 126)])
 def test_a_command_that_cannot_be_run_is_told_as_a_shell_tells_it(tmp_path: Path, command: str, code: int) -> None:
     done = run("--control-dir", str(tmp_path), "--", command)
     assert (done.returncode, document(tmp_path)["code"]) == (code, code)
-    assert done.stderr.startswith(f"copilot exec: the command {command} cannot be run: ")
+    assert done.stderr.startswith(f"copilot exec: the command {command or repr(command)} cannot be run: ")
 
 
 @pytest.mark.parametrize("arguments", [[], ["--"], ["--nope", "--", "x"], ["--timeout", "soon", "--", "x"], ["--timeout"]])
@@ -135,6 +135,17 @@ def test_the_timeout_terminates_then_kills(tmp_path: Path) -> None:
     told = document(tmp_path)
     assert (done.returncode, told["timed_out"], told["signal"]) == (124, True, 9)
     assert told["seconds"] >= 0.4
+
+
+@pytest.mark.parametrize("times", [("--timeout", "9" * 20 + "h"), ("--timeout", "0.1s", "--grace", "9" * 400)])
+def test_a_time_beyond_what_the_kernel_counts_is_no_limit(times: tuple[str, ...]) -> None:
+    done = run(*times, "--", "/bin/sleep", "0.3")
+    assert (done.returncode, done.stderr) == (124 if "--grace" in times else 0, "")
+
+
+def test_whatever_the_umask_the_sidecar_may_read(tmp_path: Path) -> None:
+    assert run("--control-dir", str(tmp_path), "--", "/bin/true", umask=0o077).returncode == 0
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {"running": 0o644, "exitcode": 0o644}
 
 
 def test_what_is_left_of_the_group_ends_with_the_command(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ EXITCODE = "exitcode"
 RUNNING = "running"
 FORMAT = "copilot-exitcode/1"
 MOST_BYTES = 512
+_MODE = 0o644
 
 
 class Ending:
@@ -61,11 +62,14 @@ def begin(directory: str) -> int:
     os.makedirs(directory, exist_ok=True)  # noqa: PTH103 - pathlib would cost more than the task's own start
     # Locked before it has its name: nobody may see it free while we live.
     temporary = f"{directory}/.{RUNNING}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT, _MODE)
+    _let_all_read(descriptor)
     os.lockf(descriptor, os.F_TLOCK, 0)
     _reserve(directory, temporary)
-    if os.access(f"{directory}/{EXITCODE}", os.F_OK):
-        os.unlink(f"{directory}/{EXITCODE}")  # noqa: PTH108 - as above
+    # The lock first: a lock that is free, without an exit code beside it, is what a killed wrapper leaves.
+    for name in (RUNNING, EXITCODE):
+        if os.access(f"{directory}/{name}", os.F_OK):
+            os.unlink(f"{directory}/{name}")  # noqa: PTH108 - as above
     os.rename(temporary, f"{directory}/{RUNNING}")  # noqa: PTH104 - as above
     return descriptor
 
@@ -77,8 +81,9 @@ def finish(directory: str, ending: Ending) -> None:
         OSError: it cannot be written.
     """
     temporary, text = _temporary(directory), ending.text().encode()
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT, 0o644)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT, _MODE)
     try:
+        _let_all_read(descriptor)
         os.write(descriptor, text)
         os.truncate(descriptor, len(text))
     finally:
@@ -88,6 +93,14 @@ def finish(directory: str, ending: Ending) -> None:
 
 def _temporary(directory: str) -> str:
     return f"{directory}/.{EXITCODE}.{os.getpid()}"
+
+
+def _let_all_read(descriptor: int) -> None:
+    """Whatever the umask: the sidecar may be another user. A file system without modes has none to be in the way."""
+    try:
+        os.fchmod(descriptor, _MODE)
+    except OSError:
+        return
 
 
 def _reserve(directory: str, beside: str) -> None:

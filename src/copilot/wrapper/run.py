@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import time
 
 from copilot.wrapper import control, memory, options, secrets
@@ -21,6 +20,8 @@ TIMED_OUT = 124
 CANNOT_RUN = 126
 NOT_FOUND = 127
 BY_SIGNAL = 128
+
+_LONGEST_WAIT_S = 86_400.0  # the kernel takes no time beyond its own range
 
 _STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
 _PASSED_ON = _STOPPING | {
@@ -48,8 +49,7 @@ def main(arguments: list[str], environ: dict[str, str]) -> int:
         _say(str(mistake))
         return USAGE_ERROR
     if asked.help:
-        sys.stdout.write(options.USAGE)
-        return 0
+        return _help()
     directory = asked.control_dir or environ.get("COPILOT_CONTROL_DIR", "")
     held = -1
     if directory:
@@ -100,7 +100,7 @@ def _become(command: list[str], environ: dict[bytes, bytes], mask: set[signal.Si
     signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     try:
         os.execvpe(command[0], command, environ)  # noqa: S606 - to run what we were given is the purpose
-    except OSError as error:
+    except (OSError, ValueError) as error:
         return _cannot_run(command, error)
 
 
@@ -119,7 +119,7 @@ def _run(
     else:
         try:
             pid = _spawn(asked.command, streams, mask, environ)
-        except OSError as error:
+        except (OSError, ValueError) as error:
             ending.code = _cannot_run(asked.command, error)
         else:
             streams.started()
@@ -156,7 +156,9 @@ def _spawn(command: list[str], streams: Streams, mask: set[signal.Signals] | set
         setsigmask=mask,
         setsigdef=defaults,
     )
-    _give_terminal(pid)
+    if _give_terminal(pid):
+        # It may have read before it was its own, and been stopped for that.
+        _send(pid, signal.SIGCONT)
     return pid
 
 
@@ -174,12 +176,23 @@ def _environment() -> dict[bytes, bytes]:
     return environ
 
 
-def _give_terminal(group: int) -> None:
-    """On a terminal, the command's group is the one that reads from it."""
+def _give_terminal(group: int) -> bool:
+    """On a terminal that is ours, the command's group is the one that reads from it; whether it is so."""
     try:
-        if os.isatty(0) and os.tcgetpgrp(0) == os.getpgrp():
-            signal.signal(signal.SIGTTOU, signal.SIG_IGN)
-            os.tcsetpgrp(0, group)
+        if not os.isatty(0) or os.tcgetpgrp(0) != os.getpgrp():
+            return False
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+        os.tcsetpgrp(0, group)
+    except OSError:
+        return False
+    return True
+
+
+def _take_terminal(group: int) -> None:
+    """Who started us may read from it again: a script's next command, say."""
+    try:
+        if os.isatty(0) and os.tcgetpgrp(0) == group:
+            os.tcsetpgrp(0, os.getpgrp())
     except OSError:
         return
 
@@ -190,8 +203,10 @@ def _attend(pid: int, asked: options.Options, ending: control.Ending) -> None:
     until_s = None if asked.timeout_s is None else time.monotonic() + asked.timeout_s
     while not _ended(pid):
         left_s = None if until_s is None else max(0.0, until_s - time.monotonic())
-        told = signal.sigwaitinfo(waited) if left_s is None else signal.sigtimedwait(waited, left_s)
+        told = signal.sigwaitinfo(waited) if left_s is None else signal.sigtimedwait(waited, min(left_s, _LONGEST_WAIT_S))
         if told is None:
+            if left_s is not None and left_s > _LONGEST_WAIT_S:
+                continue
             _send(pid, signal.SIGKILL if ending.timed_out else signal.SIGTERM)
             until_s = None if ending.timed_out else time.monotonic() + asked.grace_s
             ending.timed_out = True
@@ -201,6 +216,7 @@ def _attend(pid: int, asked: options.Options, ending: control.Ending) -> None:
             if told.si_signo in _STOPPING and not ending.stop_signal:
                 ending.stop_signal = told.si_signo
             _send(pid, told.si_signo)
+    _take_terminal(pid)
     _send(pid, signal.SIGKILL)
     code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
     ending.signal = max(0, -code)
@@ -232,11 +248,23 @@ def _send(group: int, number: int) -> None:
         return
 
 
-def _cannot_run(command: list[str], error: OSError) -> int:
+def _cannot_run(command: list[str], error: OSError | ValueError) -> int:
     """Says so; gives the exit code that a shell has for it."""
-    _say(f"the command {command[0]} cannot be run: {error.strerror}.")
-    return NOT_FOUND if isinstance(error, FileNotFoundError) else CANNOT_RUN
+    why = error.strerror if isinstance(error, OSError) else "a command has a name"
+    _say(f"the command {command[0] or repr('')} cannot be run: {why}.")
+    return NOT_FOUND if isinstance(error, FileNotFoundError | ValueError) else CANNOT_RUN
+
+
+def _help() -> int:
+    try:
+        os.write(1, options.USAGE.encode())
+    except OSError:
+        return CANNOT_WRITE
+    return 0
 
 
 def _say(sentence: str) -> None:
-    os.write(2, f"copilot exec: {sentence}\n".encode(errors="backslashreplace"))
+    try:
+        os.write(2, f"copilot exec: {sentence}\n".encode(errors="backslashreplace"))
+    except OSError:  # nobody is there to read it, which is no reason to end otherwise
+        return

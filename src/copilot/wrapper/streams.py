@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _CHUNK_BYTES = 64 * 1024
+_LEFT_BYTES = 1024 * 1024  # the most a pipe holds: /proc/sys/fs/pipe-max-size
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
 
 
@@ -97,8 +98,8 @@ class _Pump:
         poller = select.poll()
         poller.register(self._reader, select.POLLIN)
         poller.register(self._wake_reader, select.POLLIN)
-        ending = False
-        while True:
+        ending, left_bytes = False, _LEFT_BYTES
+        while left_bytes > 0:
             ready = poller.poll()
             ending = ending or any(descriptor == self._wake_reader for descriptor, _ in ready)
             try:
@@ -109,6 +110,8 @@ class _Pump:
                 continue
             if not chunk:
                 break
+            if ending:  # a process that was left behind may write for ever
+                left_bytes -= len(chunk)
             if self._mask is not None:
                 # Whoever prints a value has it from a file that was written before: it is known in time.
                 self._mask.learn(self._news())
