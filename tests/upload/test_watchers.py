@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -121,6 +124,37 @@ def test_the_marker_watcher_takes_a_last_look_when_it_is_told_to_stop(tmp_path: 
     assert watcher.wait(token) is None
     (tmp_path / "_SUCCESS").touch()
     assert watcher.wait(token) is not None
+
+
+def test_a_wrapper_that_takes_the_place_of_one_that_has_ended_is_not_gone(tmp_path: Path) -> None:
+    """The file of the first is read while the second takes it away."""
+    (tmp_path / "running").touch()
+    os.mkfifo(tmp_path / "exitcode")
+    token = Token(CLOCK, timeout_s=60)
+    thread, said = waiting(open_watcher("wrapper", context(tmp_path)), token)
+    with (tmp_path / "exitcode").open("wb"):  # it is read from here on
+        script = f"touch {tmp_path}/up; while [ ! -e {tmp_path}/go ]; do sleep 0.02; done; exit 6"
+        argv = [sys.executable, "-m", "copilot", "exec", "--control-dir", str(tmp_path), "--", "/bin/sh", "-c", script]
+        second = subprocess.Popen(argv)
+        while not (tmp_path / "up").exists():
+            assert not token.wait(0.01)
+    (tmp_path / "go").touch()
+    thread.join(60)
+    second.wait(60)
+    assert said[0] is not None
+    assert (said[0].reason, said[0].exit_code) == (Saw.EXITED, 6)
+
+
+def test_an_exit_code_that_is_not_the_wrappers_is_told_of_once(tmp_path: Path) -> None:
+    (tmp_path / "exitcode").write_text("0\n")
+    log, token = RecordingLog(), Token(CLOCK)
+    thread, said = waiting(open_watcher("wrapper", replace(context(tmp_path), log=log)), token)
+    while not log.named("watch.unreadable"):
+        assert thread.is_alive()
+    token.cancel()
+    thread.join(30)
+    assert said == [None]
+    assert len(log.named("watch.unreadable")) == 1  # it has looked once more, at the end
 
 
 def test_the_noop_watcher_does_not_wait(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ class WrapperWatcher:
         self._log = log
         self._woken = threading.Event()
         self._attending = False
+        self._complained = False
 
     def wait(self, cancel: CancelToken) -> Completion | None:
         """Blocks until there is a word. After ``cancel`` one last look decides; a wrapper that lives has seen no end."""
@@ -98,12 +99,16 @@ class WrapperWatcher:
         threading.Thread(target=queue, name="wrapper-lock", daemon=True).start()
 
     def _look(self) -> Completion | None:
-        dead = self.may_speak() and not self.running()
+        dead = self._dead()
         # The wrapper writes the file, then lets go of the lock: who is dead now has written it before, or never will.
         document = self._read()
         if document is not None:
             return _judged(document, self._clock)
-        return self._said(Saw.GONE) if dead else None
+        # Unless it was a wrapper before this one, which has just taken the file away.
+        return self._said(Saw.GONE) if dead and self._dead() else None
+
+    def _dead(self) -> bool:
+        return self.may_speak() and not self.running()
 
     def _said(self, saw: Saw) -> Completion:
         return Completion(Witness.WRAPPER, saw, observed_at_s=self._clock.now_s())
@@ -118,9 +123,15 @@ class WrapperWatcher:
         except ValueError:
             document = None
         if not isinstance(document, dict) or document.get("format") != FORMAT or not isinstance(document.get("code"), int):
-            self._log.event("watch.unreadable", level="warning", path=str(path), hint="Only copilot exec should write it.")
+            self._complain(path)
             return None
         return document
+
+    def _complain(self, path: Path) -> None:
+        """Once: it is looked at four times a second."""
+        if not self._complained:
+            self._complained = True
+            self._log.event("watch.unreadable", level="warning", path=str(path), hint="Only copilot exec should write it.")
 
 
 def open_watcher(context: WatcherContext) -> WrapperWatcher:
