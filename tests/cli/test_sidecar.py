@@ -116,6 +116,18 @@ def test_ctrl_c_publishes_nothing_and_ends_with_130(tmp_path: Path, started: lis
     assert "outputs.pb" not in sidecar.names()
 
 
+@pytest.mark.parametrize("start", ["marker", "process", "wrapper"])
+def test_a_sigterm_before_the_start_was_seen_ends_the_wait_as_well(tmp_path: Path, started: list[Sidecar], start: str) -> None:
+    watchers = ["--start-watcher-type", start, "--exit-watcher-type", "signal", "--task-process", "nobodys"]
+    sidecar = Sidecar(tmp_path, *watchers, "--trust-signal")
+    started.append(sidecar)
+    (sidecar.outputs / "n").write_text("5")
+    sidecar.process.send_signal(signal.SIGTERM)
+    code, told = sidecar.end()
+    assert code == 0, told
+    assert "outputs.pb" in sidecar.names()
+
+
 def test_a_signal_that_is_not_trusted_proves_nothing(tmp_path: Path, started: list[Sidecar]) -> None:
     sidecar = Sidecar(tmp_path, "--trust-signal=false")
     started.append(sidecar)

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from copilot.core.completion import Verdict
     from copilot.core.ports import CancelToken, Clock, CompletionWatcher, Log
     from copilot.core.values import Receipt
+    from copilot.engine.cancel import Latch
     from copilot.engine.transfer import Transfer
     from copilot.engine.verify import Manifest
     from copilot.upload.earlier import Earlier
@@ -115,6 +116,7 @@ def publish_outputs(
     log: Log,
     cancel: CancelToken,
     start: CompletionWatcher | None = None,
+    over: Latch | None = None,
     told: Callable[[CopilotError], None] | None = None,
     guard: Callable[[CancelToken], None] | None = None,
     mask: Callable[[str], str] | None = None,
@@ -132,6 +134,7 @@ def publish_outputs(
         log: hears ``task.ended``, ``outputs.planned``, ``outputs.published``.
         cancel: when to stop altogether. A SIGTERM that is a watcher's evidence must not end this token.
         start: waited for first; None does not wait.
+        over: once it is set, nobody waits for ``start``: the task is over, or will not begin.
         told: called with what went wrong before what the task left is kept: the reason is small, and comes first.
         guard: looks at what the task left before any of it leaves the pod; what it raises keeps all of it here.
         mask: goes over the text of the receipt.
@@ -156,7 +159,7 @@ def publish_outputs(
             sent = held.enter_context(_notes(request.sent_file, log))
             with course.step("wait"):
                 if start is not None:
-                    await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel)
+                    await_start(start, timeout_s=request.start_timeout_s or None, clock=clock, cancel=cancel, over=over)
                 with early_upload(
                     request.mode,
                     request.directory,

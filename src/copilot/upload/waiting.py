@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from copilot.core.ports import CancelToken, Clock, Completion, CompletionWatcher, Log
+    from copilot.engine.cancel import Latch
 
 _SLICE_S: Final = 0.1
 
@@ -78,16 +79,20 @@ def await_completion(watchers: Sequence[CompletionWatcher], *, clock: Clock, log
     return hearing.seen
 
 
-def await_start(watcher: CompletionWatcher, *, timeout_s: float | None, clock: Clock, cancel: CancelToken) -> None:
-    """Blocks until the start watcher says the task has begun.
+def await_start(
+    watcher: CompletionWatcher, *, timeout_s: float | None, clock: Clock, cancel: CancelToken, over: Latch | None = None
+) -> None:
+    """Blocks until the start watcher says the task has begun, or ``over`` that nobody has to ask any more.
 
     Raises:
         DeadlineExceeded: it did not within ``timeout_s``.
         Interrupted: ``cancel`` ended first.
     """
-    token = Token(clock, timeout_s=timeout_s, parent=cancel, budget="--start-timeout")
+    token = Token(clock, timeout_s=timeout_s, parent=cancel, latch=over, budget="--start-timeout")
     if watcher.wait(token) is None:
         cancel.check()
+        if over is not None and over.is_set():
+            return
         raise DeadlineExceeded(
             f"the task did not start within --start-timeout ({timeout_s:g} s)",
             op="watch",

@@ -132,6 +132,7 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         log=session.log,
         cancel=cancel,
         start=start,
+        over=Only(session.latch, signal.SIGTERM),
         told=lambda error: tell(session, tellable(error, keeping), request.target.output_prefix),
         guard=None if keeping is None else keeping.guard(request.directory),
         mask=session.redactor.mask,
