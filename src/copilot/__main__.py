@@ -12,8 +12,12 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 
+_INTERRUPTED = 130
+
+
 def main() -> int:
     """Runs the command line; returns the exit code."""
+    _take_closed_descriptors()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
     # These two run beside the task, in its own time: they load nothing else, and take signals in their own way.
     if command == "exec":
@@ -52,14 +56,21 @@ def entry_point() -> NoReturn:
         code = main()
     except SystemExit as error:
         code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    except KeyboardInterrupt:  # a second Ctrl-C, before anything was there that could say so
+        code = _INTERRUPTED
     _leave(code)
+
+
+def _take_closed_descriptors() -> None:
+    """What stands where a stream was closed must not be a file of ours: somebody writes there by its number."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _leave(code: int) -> NoReturn:
     """Ends the process: no wait for threads still inside a library, no word about pipes that nobody reads any more."""
     for stream in (sys.stdout, sys.stderr):
-        if stream is None:  # it was closed before we began
-            continue
         try:
             stream.flush()
         except (OSError, ValueError):

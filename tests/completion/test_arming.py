@@ -70,6 +70,25 @@ def test_a_sigterm_soon_after_armed_is_not_lost(tmp_path: Path) -> None:
     assert lost(tmp_path, 24) == []
 
 
+def test_a_person_who_is_in_a_hurry_gets_no_traceback(tmp_path: Path) -> None:
+    """Ctrl-C twice while everything is still being loaded."""
+    environ = {**CLEAN, "COPILOT_CONTROL_DIR": str(tmp_path)}
+    process = subprocess.Popen([COPILOT, "sidecar", "--interface", interface(n=INTEGER)], env=environ, stderr=subprocess.PIPE)
+    while not (tmp_path / "ARMED").exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.01)  # two that are pending at once are one
+    process.send_signal(signal.SIGINT)
+    told = process.communicate(timeout=60)[1]
+    assert (process.returncode, b"Traceback" in told) == (130, False), told
+
+
+@pytest.mark.parametrize("arguments", ["version", "explain StoreUnreachable"])
+def test_a_command_whose_streams_are_closed_does_its_work(arguments: str) -> None:
+    script = f"{COPILOT} {arguments} <&- >&- 2>&-"
+    assert subprocess.run(["/bin/sh", "-c", script], env=CLEAN, check=False).returncode == 0
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 def test_of_a_thousand_sigterms_at_random_moments_none_is_lost(tmp_path: Path) -> None:
