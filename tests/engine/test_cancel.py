@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from copilot.core.errors import Cancelled, DeadlineExceeded
-from copilot.engine.cancel import Token
+from copilot.engine.cancel import Late, Token
 from copilot.testing.clock import FakeClock
 
 
@@ -70,3 +70,19 @@ def test_the_first_reason_stays() -> None:
     token.cancel("another")
     with pytest.raises(Cancelled, match="the first error"):
         token.check()
+
+
+def test_what_is_late_ends_so_much_after_the_other_and_for_its_reason() -> None:
+    clock = FakeClock()
+    token = Token(clock, timeout_s=60)
+    late = Late(clock, token, 5)
+    assert late.remaining_s() == 65
+    token.cancel("told to stop")
+    late.check()
+    clock.advance(4.9)
+    assert not late.cancelled
+    clock.advance(0.1)
+    assert late.wait(1)
+    with pytest.raises(Cancelled, match="told to stop"):
+        late.check()
+    assert Late(clock, Token(clock), 5).remaining_s() is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +26,10 @@ from copilot.core.errors import (
     UnreadableOutput,
 )
 from copilot.core.ports import CancelToken, Completion
+from copilot.engine.budget import Limits
 from copilot.engine.cancel import Token
+from copilot.engine.transfer import Transfer
+from copilot.testing.scripted_store import ScriptedStores
 from copilot.upload.plan import OutputTarget, plan_outputs
 from copilot.upload.publish import ManifestSpool, publish
 
@@ -34,7 +38,6 @@ if TYPE_CHECKING:
 
     from copilot.core.values import Receipt, SendSpec
     from copilot.engine.sent import SentFiles
-    from copilot.engine.transfer import Transfer
 
 INTEGER = idl.LiteralType(simple=idl.SimpleType.INTEGER)
 FILE = idl.LiteralType(blob=idl.BlobType())
@@ -174,7 +177,7 @@ def test_nothing_but_a_verified_manifest_can_be_published(world: World) -> None:
     world.wrote({"n": "1"})
     plan = plan_outputs(world.out, {"n": INTEGER}, OutputTarget(world.raw, world.meta))
     with pytest.raises(InternalError):
-        publish(Manifest(0, 0, ""), plan, transfer=world.transfer, cancel=Token(world.clock))
+        publish(Manifest(0, 0, ""), plan, transfer=world.transfer, clock=world.clock, cancel=Token(world.clock))
     assert world.objects(world.meta) == {}
 
 
@@ -297,6 +300,31 @@ def test_a_refusal_of_the_store_leaves_a_receipt_with_the_reason(world: World) -
     with pytest.raises(AccessDenied):
         world.publish({"f": FILE}, transfer=Denies(world.transfer))
     assert world.document("_receipt.json")["failure"]["reason"] == "AccessDenied"
+
+
+def test_who_is_told_to_give_up_while_the_commit_is_on_its_way_waits_for_its_answer(world: World) -> None:
+    world.wrote({"n": "1"})
+    stores, cancel = ScriptedStores(world.stores, world.meta), Token(world.clock, timeout_s=60)
+
+    def on_put(key: str, _number: int) -> None:
+        if key.endswith("outputs.pb"):
+            cancel.cancel("told to give up")
+            time.sleep(0.5)  # the engine looks ten times a second
+
+    stores.store.on_put = on_put
+    transfer = Transfer(stores, limits=Limits(max_workers=4), clock=world.clock, log=world.log, progress=world.progress)
+    world.publish({"n": INTEGER}, transfer=transfer, cancel=cancel)
+    assert "outputs.pb" in world.objects(world.meta)
+
+
+def test_who_is_told_to_give_up_before_the_commit_publishes_nothing(world: World) -> None:
+    world.wrote({"n": "1"})
+    stores, cancel = ScriptedStores(world.stores, world.meta), Token(world.clock, timeout_s=60)
+    stores.store.after_put = lambda _key, _number: cancel.cancel("told to give up")
+    transfer = Transfer(stores, limits=Limits(max_workers=4), clock=world.clock, log=world.log, progress=world.progress)
+    with pytest.raises(Cancelled):
+        world.publish({"n": INTEGER}, transfer=transfer, cancel=cancel)
+    assert set(world.objects(world.meta)) == {"_manifest.json"}
 
 
 def test_a_receipt_that_cannot_be_written_does_not_undo_the_publication(world: World) -> None:

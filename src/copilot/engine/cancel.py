@@ -122,6 +122,50 @@ class Token:
         return True
 
 
+class Late:
+    """A token that ends ``by_s`` seconds after another does: what has begun and is soon over is better ended than left open.
+
+    Args:
+        clock: whose monotonic time the seconds are in.
+        token: the other one.
+        by_s: how much later.
+    """
+
+    def __init__(self, clock: Clock, token: CancelToken, by_s: float) -> None:
+        """See the class."""
+        self._clock = clock
+        self._token = token
+        self._by_s = by_s
+        self._ends_s: float | None = None
+
+    def check(self) -> None:
+        """Raises what the other token raises, later."""
+        if self.cancelled:
+            self._token.check()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it is time to stop."""
+        if self._ends_s is None and self._token.cancelled:
+            self._ends_s = self._clock.monotonic_s() + self._by_s
+        return self._ends_s is not None and self._clock.monotonic_s() >= self._ends_s
+
+    def remaining_s(self) -> float | None:
+        """As the other token says, and ``by_s`` more."""
+        left_s = self._token.remaining_s()
+        return None if left_s is None else left_s + self._by_s
+
+    def wait(self, seconds: float) -> bool:
+        """As ``Token.wait``."""
+        until_s = self._clock.monotonic_s() + seconds
+        while not self.cancelled:
+            left_s = until_s - self._clock.monotonic_s()
+            if left_s <= 0:
+                return False
+            self._clock.sleep(min(left_s, _SLICE_S))
+        return True
+
+
 def never(clock: Clock) -> Token:
     """A token that only ``cancel()`` ends."""
     return Token(clock)

@@ -6,23 +6,26 @@ import hashlib
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Final, Self
 
 from copilot.core import podfiles
 from copilot.core.manifest import manifest_head, manifest_line, manifest_tail
 from copilot.core.uri import join
 from copilot.core.values import SendSpec, Totals
 from copilot.engine.atomic import local_errors
+from copilot.engine.cancel import Late
 from copilot.engine.crashpoints import reach
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from copilot.core.ports import CancelToken
+    from copilot.core.ports import CancelToken, Clock
     from copilot.core.values import Receipt
     from copilot.engine.transfer import Transfer
     from copilot.engine.verify import Manifest
     from copilot.upload.plan import OutputPlan
+
+_ANSWER_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +97,13 @@ class ManifestSpool:
 
 
 def publish(
-    manifest: Manifest, plan: OutputPlan, *, transfer: Transfer, cancel: CancelToken, spool: ManifestSpool | None = None
+    manifest: Manifest,
+    plan: OutputPlan,
+    *,
+    transfer: Transfer,
+    clock: Clock,
+    cancel: CancelToken,
+    spool: ManifestSpool | None = None,
 ) -> Published:
     """Makes the outputs visible. The manifest proves that everything a literal names is there.
 
@@ -102,11 +111,14 @@ def publish(
         manifest: from ``engine.verify``, of everything the plan sends.
         plan: what is published.
         transfer: the engine.
-        cancel: when to give up.
+        clock: time.
+        cancel: when to give up. Who is told so while outputs.pb is on its way waits a little for the store's answer: else it
+            would be said that nothing is published where something is.
         spool: the receipts for ``_manifest.json``; None writes none.
 
     Raises:
-        StoreError, Interrupted: nothing is published then, whatever else was written.
+        StoreError, Interrupted: nothing is published then, whatever else was written, but for a commit that reached a store
+            whose answer never came.
     """
     outputs = plan.literals.SerializeToString(deterministic=True)
     manifest_uri = ""
@@ -116,6 +128,7 @@ def publish(
         for _ in transfer.send([spec], cancel):
             pass
         reach("manifest.written")
-    transfer.write(plan.target.outputs_uri, outputs, cancel)
+    cancel.check()
+    transfer.write(plan.target.outputs_uri, outputs, Late(clock, cancel, _ANSWER_S))
     digest = f"sha256:{hashlib.sha256(outputs).hexdigest()}"
     return Published(plan.target.outputs_uri, manifest_uri, len(outputs), digest)

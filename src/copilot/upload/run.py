@@ -306,7 +306,7 @@ def _publish(
             )
         reach("outputs.sent")
         with course.step("publish"):
-            published = publish(manifest, plan, transfer=transfer, cancel=cancel, spool=spool)
+            published = publish(manifest, plan, transfer=transfer, clock=course.clock, cancel=cancel, spool=spool)
     reach("outputs.committed")
     log.event(
         "outputs.published",
