@@ -106,6 +106,21 @@ def test_an_error_document_beside_published_outputs_is_of_another_attempt(tmp_pa
     assert "earlier attempt" in str(facts["advice"])
 
 
+def test_outputs_that_are_younger_than_the_receipt_of_a_failure_are_published(tmp_path: Path) -> None:
+    """As a sidecar leaves it that was killed between its commit and its receipt, after an attempt that failed."""
+    copilot(tmp_path, "run", "-o", "out", "--", "sh", "-c", 'echo 1 > "$OUTPUT_DIR/n"; exit 3')
+    receipt = (tmp_path / "out" / "_receipt.json").read_bytes()
+    copilot(tmp_path, "run", "-o", "out", "--", "sh", "-c", 'echo 1 > "$OUTPUT_DIR/n"')
+    committed_s = (tmp_path / "out" / "outputs.pb").stat().st_mtime
+    (tmp_path / "out" / "_receipt.json").write_bytes(receipt)
+    os.utime(tmp_path / "out" / "_receipt.json", (committed_s - 60, committed_s - 60))
+    facts = explained(tmp_path, "./out")
+    assert (facts["state"], "reason" in facts) == ("published", False)
+    assert "exit code 3" not in str(facts)
+    os.utime(tmp_path / "out" / "_receipt.json", (committed_s + 60, committed_s + 60))
+    assert explained(tmp_path, "./out")["state"] == "failed"
+
+
 def test_a_sidecar_that_was_killed_before_its_last_write_is_interrupted(tmp_path: Path) -> None:
     (tmp_path / "_manifest.json").write_text('{"format": "copilot-manifest/1", "outputs": "x",\n "objects": [')
     assert explained(tmp_path, str(tmp_path))["state"] == "interrupted"
@@ -144,6 +159,14 @@ def test_the_word_of_copilot_exec_is_explained(tmp_path: Path) -> None:
     )
 
 
+def test_an_end_that_is_not_proven_is_told_with_the_advice_for_its_witness_alone(tmp_path: Path) -> None:
+    """A signal that is trusted is no help where the wrapper itself was told to stop."""
+    hint = "Run it again; the pod's events say why it was to go."
+    failure = {"reason": "CompletionUnproven", "message": "outputs are not published", "hint": hint}
+    (tmp_path / "_receipt.json").write_text(json.dumps({"published": False, "failure": failure}))
+    assert explained(tmp_path, str(tmp_path))["advice"] == [hint]
+
+
 def test_an_output_directory_with_error_in_it_is_explained(tmp_path: Path) -> None:
     (tmp_path / "_ERROR").write_text("the model did not converge\n")
     facts = explained(tmp_path, str(tmp_path))
@@ -154,6 +177,7 @@ def test_nothing_of_ours_is_said_so(tmp_path: Path, s3_server: S3Server, s3_buck
     ended = copilot(tmp_path, "explain", f"s3://{s3_bucket}/nowhere", **s3_server.environ)
     assert ended.returncode == 11
     assert "holds nothing that copilot writes" in ended.stderr
+    assert "it is not finished" in ended.stderr
     assert copilot(tmp_path, "explain", ".").returncode == 11
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from copilot.cli.explaining.reasons import reasons
 from copilot.core import podfiles
+from copilot.core.errors import CompletionUnproven
 from copilot.core.uri import join, parse
 
 if TYPE_CHECKING:
@@ -75,8 +76,11 @@ def account(evidence: Evidence) -> Account:
 
 
 def _published(evidence: Evidence) -> Account | None:
-    if podfiles.OUTPUTS_PB not in evidence.found or evidence.receipt.get("published") is False:
+    earlier = evidence.receipt.get("published") is False
+    if podfiles.OUTPUTS_PB not in evidence.found or (earlier and not evidence.committed_since):
         return None
+    if earlier:  # it tells of another run, and so does everything that is said of that
+        evidence.receipt = {}
     moved = _totals(evidence)
     what = f"The task succeeded and its outputs are published{f': {moved} of files' if moved else ''}."
     told = Account(_name(evidence), "published", what)
@@ -111,7 +115,8 @@ def _failed(evidence: Evidence) -> Account | None:
 def _advice(evidence: Evidence, hint: str, known: Reason | None) -> Iterator[str]:
     if hint:
         yield _sentence(hint)
-    if known is not None and known.cure.rstrip(".") not in hint:
+    # How a task's end is proven depends on who was heard: what helps one witness is no help to another.
+    if known is not None and known.cure.rstrip(".") not in hint and not (hint and known.code == CompletionUnproven.reason):
         yield known.cure
     if evidence.partial is not None:
         where = join(evidence.uri, podfiles.PARTIAL)

@@ -60,6 +60,7 @@ class Evidence:
         progress: the numbers of the transfer that runs, or ran.
         wrapper_lives: whether the task still runs, on this machine.
         denied: the first refusal: a store answers so for what is not there to those who may not list.
+        written_at_s: when each document there was written, where the store says so.
     """
 
     uri: str
@@ -72,6 +73,13 @@ class Evidence:
     progress: Fields = field(default_factory=dict)
     wrapper_lives: bool = False
     denied: AccessDenied | None = None
+    written_at_s: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def committed_since(self) -> bool:
+        """Whether outputs.pb is younger than the receipt: its sidecar was ended before it could write its own."""
+        committed_s, told_s = self.written_at_s.get(podfiles.OUTPUTS_PB), self.written_at_s.get(podfiles.RECEIPT)
+        return committed_s is not None and told_s is not None and committed_s > told_s
 
     def there(self, ask: Callable[[], T]) -> T | None:
         """What ``ask`` finds; None where there is nothing, or nothing for us."""
@@ -104,7 +112,9 @@ def gather(uri: str, *, session: Session, cancel: CancelToken) -> Evidence:
             f"{parse(evidence.uri).redacted()} holds nothing that copilot writes",
             op="explain",
             subject=parse(evidence.uri).redacted(),
-            hint="Give the output prefix of a run, the directory of its outputs, or its control directory.",
+            hint="If it is a run's output prefix, the run goes on, or its pod was ended before it could tell: neither "
+            "outputs.pb nor an error document means that it is not finished. Else give the output prefix of a run, the "
+            "directory of its outputs, or its control directory.",
         )
     return evidence
 
@@ -128,6 +138,8 @@ def _prefix_evidence(evidence: Evidence, session: Session, cancel: CancelToken) 
         if info is None:
             continue
         evidence.found.append(name)
+        if info.modified_at_s is not None:
+            evidence.written_at_s[name] = info.modified_at_s
         if name == podfiles.MANIFEST:
             start = max(0, (info.size_bytes or 0) - _MANIFEST_TAIL_BYTES)
             with place.store.get(key(name), start=start) as stream:
