@@ -43,6 +43,7 @@ class Sidecar:
         deadline = time.monotonic() + 30
         while not (self.control / "ARMED").exists():
             assert time.monotonic() < deadline
+            time.sleep(0.002)
 
     def end(self) -> tuple[int, str]:
         _, told = self.process.communicate(timeout=60)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, CompletionWatcher
 
 PATIENCE_S = 30.0
+"""On a clock that stands still, whoever is waited for is waited for until then; and then nobody was heard."""
 
 
 class Told:
@@ -88,8 +89,8 @@ SIGTERM = Completion(Witness.SIGNAL, Saw.SIGTERM)
 
 def test_a_proof_waits_for_nobody() -> None:
     pod = Told(Witness.POD)
-    hearing = Hearing(pod, Told(Witness.WRAPPER, said=Completion(Witness.WRAPPER, Saw.EXITED, 0)))
-    assert hearing.over(0.9)
+    hearing = Hearing(pod, Told(Witness.WRAPPER, said=Completion(Witness.WRAPPER, Saw.EXITED, 0)), clock=FakeClock())
+    assert hearing.over(PATIENCE_S)
     assert [one.witness for one in hearing.said] == ["wrapper"]
     assert pod.stopped.wait(PATIENCE_S)
 
@@ -113,13 +114,16 @@ def test_a_pod_that_says_nothing_is_waited_for_a_little() -> None:
 
 
 def test_who_cannot_change_the_verdict_is_not_waited_for() -> None:
-    hearing = Hearing(Told(Witness.WRAPPER, said=Completion(Witness.WRAPPER, Saw.EXITED, 3)), Told(Witness.SIGNAL))
-    assert hearing.over(0.9)
+    failed = Completion(Witness.WRAPPER, Saw.EXITED, 3)
+    hearing = Hearing(Told(Witness.WRAPPER, said=failed), Told(Witness.SIGNAL), clock=FakeClock())
+    assert hearing.over(PATIENCE_S)
+    assert hearing.said == [failed]
 
 
 def test_a_witness_without_hope_is_not_waited_for() -> None:
-    hearing = Hearing(Told(Witness.SIGNAL, said=SIGTERM), Told(Witness.WRAPPER, hopeful=False))
-    assert hearing.over(0.9)
+    hearing = Hearing(Told(Witness.SIGNAL, said=SIGTERM), Told(Witness.WRAPPER, hopeful=False), clock=FakeClock())
+    assert hearing.over(PATIENCE_S)
+    assert hearing.said == [SIGTERM]
 
 
 def test_a_wrapper_that_lives_is_waited_for_as_long_as_it_takes() -> None:

@@ -95,14 +95,13 @@ def test_a_mistake_is_one_sentence_and_2(arguments: list[str]) -> None:
 
 
 def test_signals_reach_the_whole_group_and_are_told(tmp_path: Path) -> None:
-    script = (
-        'trap "wait; exit 5" TERM; (trap "touch $D/child; exit" TERM; while :; do sleep 0.02; done) & touch "$D/up"; wait; wait'
-    )
+    child = 'trap "touch $D/child; exit" TERM; touch "$D/child-up"; while :; do sleep 0.02; done'
+    script = f'trap "wait; exit 5" TERM; ({child}) & touch "$D/up"; wait; wait'
     process = subprocess.Popen(
         [*EXEC, "--control-dir", str(tmp_path), "--", "/bin/sh", "-c", script], env={**os.environ, "D": str(tmp_path)}
     )
-    wait_for(tmp_path / "up")
-    time.sleep(0.1)  # the child's own trap
+    for name in ("up", "child-up"):
+        wait_for(tmp_path / name)
     process.send_signal(signal.SIGTERM)
     assert process.wait(30) == 5
     assert document(tmp_path)["stop_signal"] == signal.SIGTERM
@@ -159,9 +158,10 @@ def test_what_is_left_of_the_group_ends_with_the_command(tmp_path: Path) -> None
 
 
 def test_as_the_first_process_it_reaps_orphans() -> None:
+    zombies = "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
     script = (
         "for i in 1 2 3; do (sh -c 'sleep 0.05 & exit 0'); done; sleep 0.5; "
-        "grep -l '^State:.Z' /proc/[0-9]*/status 2>/dev/null | wc -l"
+        f"i=0; while [ $({zombies}) != 0 ] && [ $i -lt 50 ]; do i=$((i+1)); sleep 0.1; done; {zombies}"
     )
     done = subprocess.run(
         [
