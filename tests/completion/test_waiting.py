@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.core.completion import TABLE, Saw, Witness, judge, may_change
-from copilot.core.errors import Unreachable
+from copilot.core.errors import InternalError, Unreachable
 from copilot.core.ports import Completion
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
@@ -85,6 +85,7 @@ class Hearing:
 
 
 SIGTERM = Completion(Witness.SIGNAL, Saw.SIGTERM)
+TOLD = Completion(Witness.NOOP, Saw.TOLD)
 
 
 def test_a_proof_waits_for_nobody() -> None:
@@ -156,6 +157,20 @@ def test_all_witnesses_fail() -> None:
 
     with pytest.raises(Unreachable):
         await_completion([Fails(), Fails()], clock=SystemClock(), log=RecordingLog(), cancel=Token(SystemClock()))
+
+
+def test_a_watcher_that_breaks_is_told_of_and_no_longer_asked() -> None:
+    class Breaks:
+        def wait(self, cancel: CancelToken) -> Completion | None:
+            del cancel
+            raise ZeroDivisionError
+
+    clock, log = SystemClock(), RecordingLog()
+    cancel = Token(clock, timeout_s=PATIENCE_S)
+    with pytest.raises(InternalError, match="broke on ZeroDivisionError"):
+        await_completion([Breaks()], clock=clock, log=log, cancel=cancel)
+    assert await_completion([Breaks(), Told(Witness.NOOP, said=TOLD)], clock=clock, log=log, cancel=cancel) == [TOLD]
+    assert {event.fields["reason"] for event in log.named("watch.failed")} == {"Internal"}
 
 
 completions = st.lists(

@@ -129,6 +129,10 @@ class _Hearing:
             self._said.put((watcher, watcher.wait(self.stop)))
         except CopilotError as error:
             self._said.put((watcher, error))
+        except Exception as cause:  # noqa: BLE001 - whatever it was: who waits for this thread must hear of it
+            broken = InternalError(f"A watcher broke on {type(cause).__name__}", op="watch", subject=type(watcher).__name__)
+            broken.__cause__ = cause
+            self._said.put((watcher, broken))
 
     def listen(self, timeout_s: float) -> bool:
         """Takes one answer, if one comes in time; True if one did."""
