@@ -347,14 +347,19 @@ def test_a_grace_period_that_is_none_is_refused_at_once(pod: SmallPod, text: str
     assert failed["message"].startswith(f"COPILOT_GRACE_S is {text!r}, which is no number of seconds")
 
 
-def test_a_sidecar_killed_while_it_keeps_what_a_failed_task_left_has_told_why(pod: SmallPod) -> None:
-    pod.start_sidecar(COPILOT_CRASH_AT="send.begun")
+@pytest.mark.parametrize("point", ["send.begun", "send.put"])
+def test_a_sidecar_killed_while_it_keeps_what_a_failed_task_left_has_told_why(pod: SmallPod, point: str) -> None:
+    pod.start_sidecar(COPILOT_CRASH_AT=point)
     pod.start_main(WRITES + "exit 3")
     ended = pod.end()
     assert ended.code == -signal.SIGKILL
-    assert set(ended.store) == FAILED
+    assert names(ended.store) == FAILED
     assert (ended.row, ended.receipt["published"]) == ("exited-by-itself", False)
     assert ended.error.startswith("TaskFailed: the task ended with exit code 3")
+    pod.start_sidecar()
+    ended = pod.end()
+    assert (ended.code, ended.row, ended.partial) == (23, "exited-by-itself", {"n": b"5"})
+    assert (names(ended.store), ended.receipt["partial"]["complete"]) == (FAILED, True)
 
 
 def wait_for(path: Path) -> None:

@@ -180,6 +180,7 @@ class EarlyUpload:
             began_s = self._clock.monotonic_s()
             for receipt in self._transfer.send(still, self._cancel, sent=self._sent) if still else ():
                 arrived += 1
+                left_bytes -= receipt.size_bytes
                 now_s = self._clock.monotonic_s()
                 self._rate.add(receipt.size_bytes, now_s - began_s)
                 began_s = now_s
