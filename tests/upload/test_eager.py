@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from copilot.core import idl
+from copilot.core.completion import Saw, Witness
 from copilot.core.errors import TaskFailed
+from copilot.core.ports import CancelToken, Checksum, Completion, ObjectInfo, Source
+from copilot.engine.budget import MIB, Limits
 from copilot.engine.cancel import never
 from copilot.engine.sent import SentFiles
+from copilot.engine.transfer import Transfer
+from copilot.stores.memory import MemoryStore
+from copilot.stores.sources import BytesSource
+from copilot.testing.scripted_store import ScriptedStores
 from copilot.upload.eager import EarlyUpload
 from copilot.upload.plan import OutputTarget, UploadMode
 
@@ -45,3 +54,44 @@ def test_what_has_just_arrived_is_not_left_for_the_grace_period(world: World) ->
     early.saw(str(world.out / "f"), closed=True)
     assert early.round() == 1
     assert [event.fields["left_bytes"] for event in world.log.named("grace.enough")] == [3]
+
+
+class Slow(MemoryStore):
+    """Has read the first body whole, and takes its time before it lands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.landed = threading.Event(), threading.Semaphore(0)
+
+    def put(self, key: str, source: Source, *, checksum: Checksum | None = None, if_absent: bool = False) -> ObjectInfo:
+        content = b"".join(map(bytes, source.read(0, source.size_bytes)))
+        if key == "raw/f" and not self.begun.is_set():
+            self.begun.set()
+            time.sleep(2.5)  # an early upload is waited for a little, and given up
+        info = super().put(key, BytesSource(content), checksum=checksum, if_absent=if_absent)
+        if key == "raw/f":
+            self.landed.release()
+        return info
+
+
+@pytest.mark.parametrize("size_bytes", [3, 2 * MIB], ids=["from memory", "streamed"])
+def test_what_an_early_upload_still_has_in_hand_does_not_land_over_what_was_published(world: World, size_bytes: int) -> None:
+    stores, slow = ScriptedStores(world.stores, world.meta), Slow()
+    stores.store.inner = slow
+
+    class Task:
+        """Finishes a file, and writes it anew while its first content is on its way."""
+
+        def wait(self, cancel: CancelToken) -> Completion:
+            del cancel
+            world.wrote({"f": b"a" * size_bytes})
+            assert slow.begun.wait(30)
+            world.wrote({"f": b"b" * size_bytes})
+            return Completion(Witness.WRAPPER, Saw.EXITED, 0)
+
+    transfer = Transfer(stores, limits=Limits(max_workers=4), clock=world.clock, log=world.log, progress=world.progress)
+    world.publish({"f": FILE}, mode=UploadMode.EAGER, transfer=transfer, watchers=[Task()])
+    for _ in range(2):
+        assert slow.landed.acquire(timeout=30)
+    with slow.get("raw/f") as stream:
+        assert b"".join(map(bytes, stream)) == b"b" * size_bytes

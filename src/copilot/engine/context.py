@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import itertools
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from copilot.core.uri import redact
 from copilot.engine.claims import NOTHING, TWO_READINGS, EtagTrust, bare_etag
 from copilot.engine.uploads import Uploads
+from copilot.engine.writes import Writes
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from copilot.core.ports import Clock, Location, Log, ObjectInfo, Progress
     from copilot.engine.budget import Limits
+    from copilot.engine.crew import Beat
     from copilot.engine.journal import FetchJournal
     from copilot.engine.retry import Retrier
     from copilot.engine.sent import SentFiles
@@ -36,6 +41,7 @@ class Context:
         root: the directory that is written below; empty for sends.
         scratch: where unfinished files are, on the same file system as ``root``.
         uploads: what is known of unfinished uploads.
+        writes: which objects are being written.
         sent: which files have been uploaded already; None asks nobody and notes nothing.
         journal: what earlier runs have left and later ones may need; None keeps nothing.
     """
@@ -51,7 +57,16 @@ class Context:
     journal: FetchJournal | None = None
     uploads: Uploads = field(default_factory=Uploads)
     sent: SentFiles | None = None
+    writes: Writes = field(default_factory=Writes)
     _numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    @contextmanager
+    def writing(self, location: Location, beat: Beat) -> Iterator[None]:
+        """Around the call that makes an object visible: see ``engine.writes``."""
+        with self.writes.turn(location, beat, self.limits.stall_s) as alone:
+            if not alone:
+                self.log.event("write.not_alone", level="warning", subject=redact(location.uri))
+            yield
 
     def temporary(self) -> str:
         """A new name in ``scratch``."""

@@ -110,7 +110,7 @@ class ResumableSend:
         self.source.check()
         reach("multipart.before-complete")
         beat.touch()
-        with beat.waiting(self.context.limits.stall_s):
+        with self.context.writing(self.location, beat), beat.waiting(self.context.limits.stall_s):
             try:
                 info = self._call(crew, lambda: upload.complete([self._parts[number] for number in sorted(self._parts)]))
             except ObjectNotFound as error:

@@ -77,7 +77,8 @@ class _Put:
 
     def _put(self, source: Source, beat: Beat, *, if_absent: bool = False) -> ObjectInfo:
         beat.touch()
-        with beat.waiting(self._context.limits.slack_s(min(source.size_bytes, _MOST_IN_FLIGHT))):
+        slack_s = self._context.limits.slack_s(min(source.size_bytes, _MOST_IN_FLIGHT))
+        with self._context.writing(self._location, beat), beat.waiting(slack_s):
             info = self._location.store.put(self._location.key, source, if_absent=if_absent)
         beat.touch()
         if info.size_bytes is not None and info.size_bytes != source.size_bytes:
