@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+import threading
 import uuid
 from collections.abc import Iterator
 from dataclasses import replace
@@ -166,6 +167,23 @@ class TestPod(WatcherContract):
         self.source = replace(self.source, name="q")
         with pytest.raises(PodNotFound):
             self.watcher(tmp_path).wait(Token(CLOCK, timeout_s=30))
+
+    @pytest.mark.parametrize("again", [False, True], ids=["gone", "another of its name"])
+    def test_a_pod_that_was_deleted_by_force_is_told_as_such(self, tmp_path: Path, *, again: bool) -> None:
+        """Its object goes at once, while its containers still get their SIGTERM."""
+        watcher, said = self.watcher(tmp_path), []
+        thread = threading.Thread(target=lambda: said.append(watcher.wait(Token(CLOCK, timeout_s=30))))
+        thread.start()
+        deadline_s = CLOCK.monotonic_s() + 30
+        while self.double.faults.calls["get pods"] < 2:  # the first was answered
+            assert CLOCK.monotonic_s() < deadline_s
+        pod = self.double.storage.get("pods", "ns", "p")
+        self.double.storage.delete("pods", "ns", "p", grace_s=0)
+        if again:
+            fresh = {"kind": "Pod", "metadata": {"name": "p"}, "spec": pod["spec"], "status": {"phase": "Pending"}}
+            self.double.storage.create("pods", "ns", fresh)
+        thread.join(30)
+        assert [(one.witness, one.reason) for one in said if one] == [(Witness.POD, Saw.DELETED)]
 
     def test_only_get_pods_is_ever_asked_for(self, tmp_path: Path) -> None:
         self.provoke(tmp_path)

@@ -51,6 +51,11 @@ def pod_sighting(pod: Pod, *, observed_at_s: float, container: str = "", last_wo
     return Completion(Witness.POD, saw, code if isinstance(code, int) else None, facts, observed_at_s)
 
 
+def gone_sighting(observed_at_s: float) -> Completion:
+    """What it means that the pod was there and is not any more: somebody deleted it by force, or made another of its name."""
+    return Completion(Witness.POD, Saw.DELETED, evidence={"pod": "is no longer there"}, observed_at_s=observed_at_s)
+
+
 def _seen(pod: Pod, ended: Mapping[str, Any], observed_at_s: float) -> Iterator[tuple[Saw, dict[str, str]]]:
     """In the order in which the truth table reads them."""
     status: Mapping[str, Any] = pod.get("status") or {}

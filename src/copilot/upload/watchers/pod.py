@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
 
 from copilot.core.completion import Witness
-from copilot.core.completion_pod import pod_sighting
+from copilot.core.completion_pod import gone_sighting, pod_sighting
 from copilot.core.errors import BadFlag, PodApiUnavailable, PodNotFound, PodRefused
 
 if TYPE_CHECKING:
@@ -79,13 +79,14 @@ class PodWatcher:
         self._log = log
         self._hurried = threading.Event()
         self._pool: urllib3.PoolManager | None = None
+        self._uid: str | None = None
 
     def wait(self, cancel: CancelToken) -> Completion | None:
-        """Blocks until the status says that the container has ended. After ``cancel``, one last look decides.
+        """Blocks until the container has ended, says the status, or the pod is gone. After ``cancel``, one last look decides.
 
         Raises:
             PodRefused: we may not read the pod.
-            PodNotFound: there is none of that name.
+            PodNotFound: there never was one of that name.
         """
         while not cancel.cancelled:
             seen = self._look(last_word=False)
@@ -116,6 +117,15 @@ class PodWatcher:
         except PodApiUnavailable as error:
             self._log.event("watch.retry", level="warning", reason=error.reason, message=error.message)
             return None
+        except PodNotFound:
+            if self._uid is None:
+                raise
+            return gone_sighting(self._clock.now_s())
+        uid = str((pod.get("metadata") or {}).get("uid", ""))
+        if self._uid is None:
+            self._uid = uid
+        elif uid != self._uid:
+            return gone_sighting(self._clock.now_s())
         return pod_sighting(pod, observed_at_s=self._clock.now_s(), container=self._source.container, last_word=last_word)
 
     def _get(self) -> dict[str, Any]:
