@@ -11,18 +11,20 @@ import pytest
 from copilot.core import idl
 from copilot.core.completion import Saw, Witness
 from copilot.core.errors import TaskFailed
-from copilot.core.ports import CancelToken, Checksum, Completion, ObjectInfo, Source
+from copilot.core.ports import CancelToken, Checksum, Completion, MultipartUpload, ObjectInfo, Part, Source
 from copilot.engine.budget import MIB, Limits
 from copilot.engine.cancel import never
 from copilot.engine.sent import SentFiles
 from copilot.engine.transfer import Transfer
 from copilot.stores.memory import MemoryStore
 from copilot.stores.sources import BytesSource
-from copilot.testing.scripted_store import ScriptedStores
+from copilot.testing.scripted_store import ScriptedStores, ScriptedUpload
 from copilot.upload.eager import EarlyUpload
 from copilot.upload.plan import OutputTarget, UploadMode
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tests.upload.conftest import World
 
 FILE = idl.LiteralType(blob=idl.BlobType())
@@ -74,9 +76,44 @@ class Slow(MemoryStore):
         return info
 
 
-@pytest.mark.parametrize("size_bytes", [3, 2 * MIB], ids=["from memory", "streamed"])
-def test_what_an_early_upload_still_has_in_hand_does_not_land_over_what_was_published(world: World, size_bytes: int) -> None:
-    stores, slow = ScriptedStores(world.stores, world.meta), Slow()
+class SlowParts(Slow):
+    """The same for the first part of an upload; the last part of the next takes longer still."""
+
+    def multipart(self, key: str, upload_id: str | None = None) -> MultipartUpload:
+        return SlowUpload(super().multipart(key, upload_id), self)
+
+
+class SlowUpload(ScriptedUpload):
+    """An upload to ``SlowParts``."""
+
+    def __init__(self, inner: MultipartUpload, store: SlowParts) -> None:
+        super().__init__(inner, lambda: None, lambda: None)
+        self.store, self.inner = store, inner
+
+    def put_part(self, number: int, source: Source, start: int, end: int) -> Part:
+        content = b"".join(map(bytes, source.read(start, end)))
+        if number == 1 and not self.store.begun.is_set():
+            self.store.begun.set()
+            time.sleep(2.5)
+        elif number == 3 and content.startswith(b"b"):
+            time.sleep(3)
+        return self.inner.put_part(number, BytesSource(bytes(start) + content), start, end)
+
+    def complete(self, parts: Sequence[Part], *, if_absent: bool = False) -> ObjectInfo:
+        info = self.inner.complete(parts, if_absent=if_absent)
+        self.store.landed.release(2)
+        return info
+
+
+@pytest.mark.parametrize(
+    ("size_bytes", "kind"),
+    [(3, Slow), (2 * MIB, Slow), (3 * MIB - 1, SlowParts)],
+    ids=["from memory", "streamed", "in parts"],
+)
+def test_what_an_early_upload_still_has_in_hand_does_not_land_over_what_was_published(
+    world: World, size_bytes: int, kind: type[Slow]
+) -> None:
+    stores, slow = ScriptedStores(world.stores, world.meta), kind()
     stores.store.inner = slow
 
     class Task:
@@ -89,7 +126,8 @@ def test_what_an_early_upload_still_has_in_hand_does_not_land_over_what_was_publ
             world.wrote({"f": b"b" * size_bytes})
             return Completion(Witness.WRAPPER, Saw.EXITED, 0)
 
-    transfer = Transfer(stores, limits=Limits(max_workers=4), clock=world.clock, log=world.log, progress=world.progress)
+    limits = Limits(max_workers=4, part_bytes=MIB if isinstance(slow, SlowParts) else 8 * MIB)
+    transfer = Transfer(stores, limits=limits, clock=world.clock, log=world.log, progress=world.progress)
     world.publish({"f": FILE}, mode=UploadMode.EAGER, transfer=transfer, watchers=[Task()])
     for _ in range(2):
         assert slow.landed.acquire(timeout=30)

@@ -62,7 +62,7 @@ class Context:
 
     @contextmanager
     def writing(self, location: Location, beat: Beat) -> Iterator[None]:
-        """Around the call that makes an object visible: see ``engine.writes``."""
+        """Around every call that writes an object, or a part of it: see ``engine.writes``."""
         with self.writes.turn(location, beat, self.limits.stall_s) as alone:
             if not alone:
                 self.log.event("write.not_alone", level="warning", subject=redact(location.uri))

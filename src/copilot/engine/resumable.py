@@ -171,7 +171,8 @@ class ResumableSend:
 
         def put() -> Part:
             beat.touch()
-            with beat.waiting(self.context.limits.slack_s(end - start)):
+            # A part that an earlier transfer still has in hand would take the place of this one.
+            with self.context.writing(self.location, beat), beat.waiting(self.context.limits.slack_s(end - start)):
                 return upload.put_part(number, self.source, start, end)
 
         try:
