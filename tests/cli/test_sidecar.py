@@ -11,10 +11,17 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
+from copilot.cli.pods.sidecar import tellable
 from copilot.core import idl
+from copilot.core.errors import AccessDenied, BadOutput, CopilotError, TaskEvicted, TaskFailed
+
+if TYPE_CHECKING:
+    from copilot.cli.pods.kept_secrets import Keeping
 
 EXECUTABLE = Path(sys.executable).with_name("copilot")
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("COPILOT_", "AWS_"))}
@@ -147,6 +154,24 @@ def test_without_outputs_the_references_sidecar_ends_at_once_whatever_else_it_wa
     ended = subprocess.run(argv, capture_output=True, text=True, env=CLEAN, check=False)
     assert ended.returncode == 0, ended.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"),
+    [
+        (TaskFailed("hunter2 was refused"), "The task failed; "),
+        (BadOutput("output 'n' is 'hunter2'"), "Outputs are not published; "),
+        (TaskEvicted("outputs are not published"), "Outputs are not published; "),
+        (AccessDenied("the store says no"), "the store says no"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_what_may_quote_a_secret_that_cannot_be_masked_is_withheld(error: CopilotError, begins: str, *, known: bool) -> None:
+    keeping = SimpleNamespace(custody=SimpleNamespace(know=lambda: known))  # all of it that counts here
+    said = tellable(error, cast("Keeping", keeping))
+    assert (said is error) == (known or isinstance(error, AccessDenied))
+    assert (said.reason, said.message.startswith(begins)) == (error.reason, True) or known
+    assert known or "hunter2" not in said.sentence()
 
 
 def test_a_control_directory_that_cannot_be_written_is_said(tmp_path: Path) -> None:

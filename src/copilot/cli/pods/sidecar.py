@@ -18,7 +18,7 @@ from copilot.cli.pods.this_pod import grace_of, pod_source, pod_uid
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED, sidecar_code
-from copilot.core.errors import BadFlag, CopilotError, OutputError, ReadOnlyPath, TaskError
+from copilot.core.errors import BadFlag, CopilotError, OutputError, ReadOnlyPath, TaskError, TaskFailed
 from copilot.engine.cancel import Token
 from copilot.upload.earlier import Earlier
 from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_outputs
@@ -172,8 +172,9 @@ def tellable(error: CopilotError, keeping: Keeping | None) -> CopilotError:
     """``error``, once every secret it may quote is known to the mask; without the task's words where one cannot be known."""
     if keeping is None or keeping.custody.know() or not isinstance(error, TaskError | OutputError):
         return error
-    withheld = "what it said is withheld, because its secrets could not be read and so not be masked"
-    return type(error)(f"The task failed; {withheld}", op=error.op, hint="The sidecar's log says why.")
+    withheld = "what was said of it is withheld, because the secrets could not be read and so not be masked"
+    what = "The task failed" if isinstance(error, TaskFailed) else "Outputs are not published"
+    return type(error)(f"{what}; {withheld}", op=error.op, hint="The sidecar's log says why.")
 
 
 def tell(session: Session, error: CopilotError, prefix: str) -> None:
