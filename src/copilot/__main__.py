@@ -6,19 +6,18 @@ import os
 import sys
 
 _STDERR = 2
+_INTERRUPTED = 130
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
 
-_INTERRUPTED = 130
-
-
 def main() -> int:
     """Runs the command line; returns the exit code."""
-    _take_closed_descriptors()
     command = sys.argv[1] if len(sys.argv) > 1 else ""
+    # Before any file of ours is opened; what exec starts finds closed what it would find closed without us.
+    _complete_standard_files(inherited=command != "exec")
     # These two run beside the task, in its own time: they load nothing else, and take signals in their own way.
     if command == "exec":
         from copilot.wrapper import run as wrapper  # noqa: PLC0415 - only what is used
@@ -28,7 +27,6 @@ def main() -> int:
         from copilot.wrapper import probe  # noqa: PLC0415 - as above
 
         return probe.main(sys.argv[2:], dict(os.environ))
-    _complete_standard_files()  # the latch opens files, too
     from copilot import signals  # noqa: PLC0415 - as above
 
     latch = signals.arm(sys.argv, os.environ)
@@ -37,11 +35,11 @@ def main() -> int:
     return run(sys.argv, latch)
 
 
-def _complete_standard_files() -> None:
+def _complete_standard_files(*, inherited: bool) -> None:
     """Whoever is started without a standard file writes to nobody: no file of ours gets its number, no line ends a command."""
     try:
         while (descriptor := os.open(os.devnull, os.O_RDWR)) <= _STDERR:
-            os.set_inheritable(descriptor, True)  # noqa: FBT003 - the standard library's signature
+            os.set_inheritable(descriptor, inherited)
         os.close(descriptor)
         for name, number in (("stdout", 1), ("stderr", _STDERR)):
             if getattr(sys, name) is None:
@@ -59,13 +57,6 @@ def entry_point() -> NoReturn:
     except KeyboardInterrupt:  # a second Ctrl-C, before anything was there that could say so
         code = _INTERRUPTED
     _leave(code)
-
-
-def _take_closed_descriptors() -> None:
-    """What stands where a stream was closed must not be a file of ours: somebody writes there by its number."""
-    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
-        if getattr(sys, name) is None:
-            setattr(sys, name, os.fdopen(os.open(os.devnull, os.O_RDWR), mode))
 
 
 def _leave(code: int) -> NoReturn:

@@ -68,7 +68,7 @@ def test_a_help_that_nobody_can_be_told_is_no_success() -> None:
 
 def test_a_process_that_was_left_behind_and_writes_for_ever_is_not_waited_for(tmp_path: Path) -> None:
     kept = os.open(tmp_path / "stdout", os.O_WRONLY | os.O_CREAT)
-    pump = _Pump(os.open("/dev/zero", os.O_RDONLY), kept, -1, [])  # there is always more
+    pump = _Pump(os.open("/dev/zero", os.O_RDONLY), kept, -1, [], list)  # there is always more
     pump.start()
     ending = threading.Thread(target=pump.finish, daemon=True)
     ending.start()
