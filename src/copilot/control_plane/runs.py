@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from copilot.control_plane import layout
 from copilot.control_plane.db.models import Action, Event, Project, Run, RunLabel, TaskSpecBlob
-from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists, TooLarge
+from copilot.control_plane.errors import InvalidRequest, NoSuchResource, ResourceExists
 from copilot.control_plane.facts import ActionCreated
 from copilot.control_plane.hub import QUEUE
 from copilot.control_plane.lifecycle.moves import told
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from copilot.control_plane.db.database import Unit
-    from copilot.control_plane.settings import Limits
 
 ARCHIVED = 1
 _MAX_TEXT = 255
@@ -69,11 +68,7 @@ def create_run(unit: Unit, new: NewRun, *, now: float, store_base: str) -> tuple
     name = new.name or layout.new_run_name()
     known = find_run(unit.session, new.project, new.domain, name)
     if known is not None:
-        if known.request_digest != new.digest:
-            raise ResourceExists(
-                f"run {new.project}/{new.domain}/{name} exists and was made by another request",
-                hint="Choose another name, or leave it out.",
-            )
+        check_same(known, new.digest)
         return known, require_action(unit.session, known, ROOT)
     run = Run(
         project=new.project,
@@ -200,6 +195,15 @@ def request_digest(request: CreateRunRequest) -> str:
     return hashlib.sha256(same.SerializeToString(deterministic=True)).hexdigest()
 
 
+def check_same(run: Run, digest: str) -> None:
+    """Raises ``ResourceExists`` unless the run was made by the request with this digest."""
+    if run.request_digest != digest:
+        raise ResourceExists(
+            f"run {run.project}/{run.domain}/{run.name} exists and was made by another request",
+            hint="Choose another name, or leave it out.",
+        )
+
+
 def find_run(session: Session, project: str, domain: str, name: str) -> Run | None:
     """The run of this name, or None. The organization counts for nothing: clients make it up."""
     return session.scalars(select(Run).where(Run.project == project, Run.domain == domain, Run.name == name)).one_or_none()
@@ -233,49 +237,3 @@ def require_project(session: Session, project: str) -> Project:
             f"project {project!r} {state}", hint=f"Make it: flyte create project --id {project} --name {project}."
         )
     return row
-
-
-def check_spec(spec: TaskSpec, run_spec: RunSpec, limits: Limits) -> None:
-    """Raises ``InvalidRequest`` for a task that can never run, or that brings more of something than is sensible."""
-    template = spec.task_template
-    if not template.id.name:
-        raise InvalidRequest("task_spec.task_template.id.name is required")
-    target = template.WhichOneof("target")
-    if target is None:
-        raise InvalidRequest(f"task {template.id.name!r} has neither a container nor a pod")
-    if target == "sql":
-        raise InvalidRequest(f"task {template.id.name!r}: SQL tasks are not run here")
-    if target == "container" and not template.container.image:
-        raise InvalidRequest(f"task {template.id.name!r}: container.image is required")
-    counts = {
-        "labels": len(run_spec.labels.values) + len(template.metadata.metadata.labels),
-        "annotations": len(run_spec.annotations.values) + len(template.metadata.metadata.annotations),
-        "environment variables": len(run_spec.envs.values) + len(template.container.env),
-        "secrets": len(template.security_context.secrets),
-        "inputs": len(template.interface.inputs.variables),
-        "outputs": len(template.interface.outputs.variables),
-    }
-    for what, count in counts.items():
-        if count > limits.max_labels:
-            raise InvalidRequest(f"task {template.id.name!r} has {count} {what}: at most {limits.max_labels} are taken")
-
-
-def check_size(inputs: bytes, limits: Limits) -> None:
-    """Raises ``TooLarge`` for inputs that nobody could take inline again."""
-    if len(inputs) > limits.max_inline_bytes:
-        raise TooLarge(
-            f"the inputs have {len(inputs)} bytes: at most {limits.max_inline_bytes} are taken",
-            hint="Upload large values as files, and pass the files.",
-        )
-
-
-def check_inputs(spec: TaskSpec, literals: set[str]) -> None:
-    """Raises ``InvalidRequest`` when a declared input is missing and has no default."""
-    defaults = {each.name for each in spec.default_inputs}
-    declared = [variable.key for variable in spec.task_template.interface.inputs.variables]
-    missing = [name for name in declared if name not in literals and name not in defaults]
-    if missing:
-        raise InvalidRequest(
-            f"task {spec.task_template.id.name!r} needs the inputs {', '.join(map(repr, missing[:20]))}",
-            hint="Give each declared input a value.",
-        )

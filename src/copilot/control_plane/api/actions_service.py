@@ -10,7 +10,7 @@ from flyteidl2.task.run_pb2 import RunSpec
 from flyteidl2.workflow.state_service_pb2 import ControlMessage
 from sqlalchemy import select
 
-from copilot.control_plane import layout, runs
+from copilot.control_plane import layout, runs, task_checks
 from copilot.control_plane.api import messages
 from copilot.control_plane.api.callers import CALLER
 from copilot.control_plane.api.required import need, need_action
@@ -19,13 +19,12 @@ from copilot.control_plane.db.models import Action, Run
 from copilot.control_plane.errors import Conflict, InvalidRequest, NotServed, ResourceExists
 from copilot.control_plane.hub import run_topic
 from copilot.control_plane.lifecycle import moves
-from copilot.control_plane.lifecycle.phases import ROOT, Phase
+from copilot.control_plane.lifecycle.phases import ROOT, TERMINAL, Phase
 from copilot.control_plane.signals import signal_condition
 from copilot.control_plane.tasks import find_task
 
 if TYPE_CHECKING:
     from connectrpc.request import RequestContext
-    from flyteidl2.workflow.run_definition_pb2 import ConditionAction, TraceAction
     from sqlalchemy.orm import Session
 
     from copilot.control_plane.db.database import Unit
@@ -70,7 +69,7 @@ class ActionsService:
                 spec = asked.task.spec
                 if not asked.task.HasField("spec"):
                     spec = runs.get_spec(unit.session, find_task(unit.session, asked.task.id).spec_digest)
-                runs.check_spec(spec, RunSpec(), limits)
+                task_checks.check_spec(spec, RunSpec(), limits)
                 runs.task_action(
                     unit,
                     run,
@@ -150,12 +149,14 @@ class ActionsService:
 
 
 def _other(unit: Unit, run: Run, asked: pb.Action, kind: str, parent: str, now: float) -> None:  # noqa: PLR0917 - a private step
-    detail: TraceAction | ConditionAction = getattr(asked, kind)
+    detail: Any = getattr(asked, kind)
     phase = Phase.PAUSED
     if kind == "trace":
-        phase = Phase(detail.phase) if detail.phase else Phase.SUCCEEDED
-        if not phase.terminal:
-            raise InvalidRequest(f"a trace is recorded when it has ended, not in phase {phase.name}")
+        said = detail.phase or Phase.SUCCEEDED
+        if said not in TERMINAL:
+            raise InvalidRequest(f"a trace is recorded when it has ended, not in phase {said}")
+        phase = Phase(said)
+        task_checks.check_times(detail.start_time, detail.end_time)
     runs.other_action(
         unit, run, asked.action_id.name, kind=kind, detail=detail, phase=phase, parent=parent, group=asked.group, now=now
     )

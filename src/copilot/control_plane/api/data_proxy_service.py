@@ -10,7 +10,7 @@ from flyteidl2.dataproxy import dataproxy_service_pb2 as pb
 from flyteidl2.task.common_pb2 import Inputs, Outputs
 from google.protobuf.message import DecodeError
 
-from copilot.control_plane import layout, runs
+from copilot.control_plane import layout, runs, task_checks
 from copilot.control_plane.api.messages import stamp
 from copilot.control_plane.api.required import need, need_action, need_domain
 from copilot.control_plane.api.run_service import outputs_uri
@@ -89,13 +89,13 @@ class DataProxyService:
         need_domain(domain, settings)
         await self._office.database.read(lambda session: runs.require_project(session, project))
         data = request.inputs.SerializeToString(deterministic=True)
-        runs.check_size(data, settings.limits)
+        task_checks.check_size(data, settings.limits)
         spec = await self._spec(request)
         literals = {each.name for each in request.inputs.literals}
         if len(literals) != len(request.inputs.literals):
             raise InvalidRequest("an input is given twice")
         if spec is not None:
-            runs.check_inputs(spec, literals)
+            task_checks.check_inputs(spec, literals)
         digest = layout.inputs_digest(self._hashed(request.inputs, spec))
         base = request.base_dir or settings.store_base
         layout.check_inside(f"{base.rstrip('/')}/", settings.store_base, "base_dir")

@@ -77,7 +77,7 @@ class Page:
         if not values:
             raise InvalidRequest(f"the filter on {each.field} has no value")
         make = _FUNCTIONS.get(each.function)
-        if make is None:
+        if make is None or (each.function in _OF_TEXT and not all(isinstance(value, str) for value in values)):
             raise InvalidRequest(f"the filter function {Filter.Function.Name(each.function)} does not apply to {each.field}")
         return make(column, values)
 
@@ -125,6 +125,7 @@ def _like(text: object) -> str:
     return str(text).replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
 
 
+_OF_TEXT: Final = frozenset({Filter.CONTAINS, Filter.CONTAINS_CASE_INSENSITIVE, Filter.ENDS_WITH, Filter.NOT_ENDS_WITH})
 _FUNCTIONS: Final[Mapping[int, Callable[[Column, list[Any]], ColumnElement[bool]]]] = {
     Filter.EQUAL: lambda column, values: column.in_(values),
     Filter.NOT_EQUAL: lambda column, values: column.not_in(values),

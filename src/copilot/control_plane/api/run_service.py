@@ -10,7 +10,7 @@ from flyteidl2.workflow import run_service_pb2 as pb
 from google.protobuf.message import DecodeError
 from sqlalchemy import ColumnElement, exists, select
 
-from copilot.control_plane import layout, runs
+from copilot.control_plane import layout, runs, task_checks
 from copilot.control_plane.api import messages
 from copilot.control_plane.api.callers import CALLER
 from copilot.control_plane.api.lists import Page
@@ -22,6 +22,7 @@ from copilot.control_plane.lifecycle import moves
 from copilot.control_plane.lifecycle.phases import ROOT, Phase
 from copilot.control_plane.signals import literal_of, signal_condition
 from copilot.control_plane.tasks import find_task
+from copilot.core import podfiles
 
 if TYPE_CHECKING:
     from connectrpc.request import RequestContext
@@ -80,17 +81,17 @@ class RunService(RunWatches):
             raise NotServed("triggers are not served here")
         digest = runs.request_digest(request)
         known = await office.database.read(lambda session: runs.find_run(session, project, domain, name)) if name else None
-        if known is not None and known.request_digest == digest:
+        if known is not None:
             # The same request again: whatever became of its inputs meanwhile, the answer is the same run.
+            runs.check_same(known, digest)
             action = await office.database.read(lambda session: runs.require_action(session, known, ROOT))
             return pb.CreateRunResponse(run=messages.run_message(known, action))
         spec = request.task_spec if kind == "task_spec" else await self._deployed(request)
-        runs.check_spec(spec, request.run_spec, office.settings.limits)
+        task_checks.check_spec(spec, request.run_spec, office.settings.limits)
         if request.run_spec.run_base_dir:
             layout.check_inside(f"{request.run_spec.run_base_dir.rstrip('/')}/", office.settings.store_base, "run_base_dir")
         await office.database.read(lambda session: runs.require_project(session, project))
-        name = name or layout.new_run_name()
-        input_uri = await self._inputs(request, spec, project, domain, name)
+        input_uri = await self._inputs(request, spec, project, domain)
         new = runs.NewRun(
             project=project,
             domain=domain,
@@ -116,7 +117,7 @@ class RunService(RunWatches):
 
         return await self._office.database.read(look)
 
-    async def _inputs(self, request: pb.CreateRunRequest, spec: TaskSpec, project: str, domain: str, name: str) -> str:
+    async def _inputs(self, request: pb.CreateRunRequest, spec: TaskSpec, project: str, domain: str) -> str:
         """The URI of ``inputs.pb``, once what is in it fits the task; empty for a task without inputs that got none."""
         objects, kind = self._office.objects, request.WhichOneof("input_wrapper")
         if kind == "offloaded_input_data":
@@ -133,16 +134,17 @@ class RunService(RunWatches):
                 raise NoSuchResource(f"no inputs at {uri}", hint="Upload them with DataProxyService/UploadInputs first.")
         else:
             data = request.inputs.SerializeToString(deterministic=True)
-            runs.check_size(data, self._office.settings.limits)
+            task_checks.check_size(data, self._office.settings.limits)
             uri = ""
         try:
             literals = LiteralMap.FromString(data)
         except DecodeError as cause:
             raise InvalidRequest("the inputs are no literals") from cause
-        runs.check_inputs(spec, set(literals.literals))
+        task_checks.check_inputs(spec, set(literals.literals))
         if not uri and literals.literals:
             base = request.run_spec.run_base_dir or self._office.settings.store_base
-            uri = f"{layout.run_output_base(base, project, domain, name)}{ROOT}/inputs.pb"
+            # Named by what is in them: a request that loses its name to another one has written over nobody's inputs.
+            uri = f"{layout.offloaded_inputs_uri(base, project, domain, layout.inputs_digest(data))}/{podfiles.INPUTS_PB}"
             await objects.write(uri, data)
         return uri
 

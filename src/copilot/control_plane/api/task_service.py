@@ -9,7 +9,7 @@ from flyteidl2.task import task_service_pb2 as pb
 from flyteidl2.task.run_pb2 import RunSpec
 from sqlalchemy import ColumnElement, func, select
 
-from copilot.control_plane import layout, runs
+from copilot.control_plane import layout, runs, task_checks
 from copilot.control_plane.api.callers import CALLER
 from copilot.control_plane.api.lists import Page
 from copilot.control_plane.api.messages import identity, stamp
@@ -50,7 +50,7 @@ class TaskService:
         _need_identifier(request.task_id)
         need_domain(request.task_id.domain, self._office.settings)
         layout.check_segment(request.task_id.name, "task_id.name")
-        runs.check_spec(request.spec, RunSpec(), self._office.settings.limits)
+        task_checks.check_spec(request.spec, RunSpec(), self._office.settings.limits)
         if request.triggers:
             raise NotServed("triggers are not served here", hint="Deploy the task without its triggers.")
         now, who = self._office.clock.now_s(), CALLER.get().name
@@ -127,6 +127,7 @@ def _need_identifier(identifier: td.TaskIdentifier) -> None:
     for part in ("project", "domain", "name", "version"):
         if not getattr(identifier, part):
             raise InvalidRequest(f"task_id.{part} is required")
+    task_checks.check_identifier(identifier, "task_id")
 
 
 def _id(task: Task) -> td.TaskIdentifier:

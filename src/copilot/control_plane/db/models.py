@@ -20,13 +20,12 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
-    String,
-    Text,
     UniqueConstraint,
     text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, validates
 
+from copilot.control_plane.db.columns import String, Text
 from copilot.control_plane.lifecycle.phases import ACTION, ATTEMPT, Phase, check
 
 _NAMES = {

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from copilot.control_plane.office import Office
 
 _MOST_RETRY_S = 10.0
+_LONGEST_BACKOFF_S = 365 * 86_400.0
 _WORTH_TELLING_S = 1.0
 """What is tried again after so long is told to those who look at the run; what is over sooner is not."""
 
@@ -264,8 +265,11 @@ class Keeper:
         base_s = backoff.base.ToTimedelta().total_seconds()
         if base_s <= 0:
             return budgets
-        wait_s = base_s * max(backoff.factor, 1.0) ** record.action.user_failures
-        cap_s = backoff.cap.ToTimedelta().total_seconds() or wait_s
+        cap_s = backoff.cap.ToTimedelta().total_seconds() or _LONGEST_BACKOFF_S
+        try:
+            wait_s = base_s * (backoff.factor if backoff.factor > 1 else 1.0) ** record.action.user_failures
+        except OverflowError:
+            wait_s = cap_s
         return replace(budgets, user_backoff_s=min(wait_s, cap_s))
 
     def _timeout_s(self, record: AttemptRecord) -> float:
