@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
+import tracemalloc
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 from flyteidl2.project.project_service_pb2 import ListProjectsRequest, ListProjectsResponse
 
@@ -65,6 +69,51 @@ def test_bad_bodies_are_the_clients_mistake(server: FlyteClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
     assert server.http.post(GET, content=b"x", headers={"content-type": "text/plain"}).status_code == 415
     assert server.http.get(GET).status_code in {400, 405, 415}
+
+
+@pytest.mark.parametrize(
+    "content", [b"no gzip", gzip.compress(b"x" * 1000)[:-9], gzip.compress(b"")[:5]], ids=["plain", "cut", "begun"]
+)
+def test_a_body_that_is_not_the_gzip_it_says_is_the_clients_mistake(server: FlyteClient, content: bytes) -> None:
+    headers = {"content-type": "application/proto", "content-encoding": "gzip"}
+    answer = server.http.post(GET, content=content, headers=headers)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+
+
+@contextlib.contextmanager
+def at_most(size_bytes: int) -> Iterator[None]:
+    """Fails where more memory than that was in use at once."""
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < size_bytes
+
+
+def test_a_small_body_that_grows_beyond_the_limit_is_not_unpacked(server: FlyteClient) -> None:
+    most = server.plane.settings.limits.max_message_bytes
+    packed = gzip.compress(bytes(40 * most), compresslevel=9)
+    headers = {"content-type": "application/proto", "content-encoding": "gzip"}
+    with at_most(10 * most):
+        answer = server.http.post(GET, content=packed, headers=headers)
+    assert answer.json()["code"] == "resource_exhausted"
+
+
+@pytest.mark.parametrize("content_type", ["application/proto", "application/connect+proto", "application/grpc-web+proto"])
+def test_a_body_above_the_limit_is_not_taken_into_memory(server: FlyteClient, content_type: str) -> None:
+    most = server.plane.settings.limits.max_message_bytes
+
+    def endless() -> Iterator[bytes]:
+        yield b"\0" + (most * 20).to_bytes(4, "big")
+        for _ in range(20 * most >> 16):
+            yield bytes(1 << 16)
+
+    method = "/flyteidl2.workflow.RunService/WatchActionDetails" if "connect" in content_type else GET
+    with at_most(10 * most), contextlib.suppress(httpx.TransportError):  # the connection may end while we still send
+        answer = server.http.post(method, content=endless(), headers={"content-type": content_type})
+        assert b"resource_exhausted" in answer.content or b"grpc-status: 8" in answer.content
 
 
 def test_a_deadline_that_is_over_is_told_as_that(server: FlyteClient) -> None:

@@ -20,7 +20,7 @@ from copilot.control_plane.api import report_endpoint, secret_endpoint
 from copilot.control_plane.api.actions_service import ActionsService
 from copilot.control_plane.api.answers import Around
 from copilot.control_plane.api.cluster_service import ClusterService
-from copilot.control_plane.api.codecs import CODECS
+from copilot.control_plane.api.codecs import CODECS, BoundedGzip, too_large
 from copilot.control_plane.api.data_proxy_service import DataProxyService
 from copilot.control_plane.api.http import App, Message, Receive, Scope, Send, answer, answer_json
 from copilot.control_plane.api.identity_service import AuthMetadataService, IdentityService
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from copilot.control_plane.office import Office
 
 _FLYTE: Final = "/flyteidl2."
+_ENVELOPE_BYTES: Final = 5
+"""What a stream's protocols put before a message."""
 
 
 class Application:
@@ -144,11 +146,32 @@ def _services(office: Office, authenticate: Authenticate) -> dict[str, App]:
     ]
     apps: dict[str, App] = {}
     for application, protocol, service in parts:
-        app = application(_Served(service, protocol), interceptors=[around], read_max_bytes=most)
+        app = application(
+            _Served(service, protocol), interceptors=[around], read_max_bytes=most, compressions=[BoundedGzip(most)]
+        )
         # The applications take no codecs of their own by their constructor, although their base class does.
         app._codecs = CODECS  # noqa: SLF001
-        apps[app.path] = app
+        apps[app.path] = _bounded(app, most)
     return apps
+
+
+def _bounded(app: App, most: int) -> App:
+    """``app``, which takes a body into memory before anybody has looked at it: no more of it than a message may have."""
+
+    async def bounded(scope: Scope, receive: Receive, send: Send) -> None:
+        taken = 0
+
+        async def counting() -> Message:
+            nonlocal taken
+            message = await receive()
+            taken += len(message.get("body", b""))
+            if taken > most + _ENVELOPE_BYTES:
+                raise too_large(most)
+            return message
+
+        await app(scope, counting, send)
+
+    return bounded
 
 
 class _Served:
