@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -110,6 +112,23 @@ def test_a_command_that_is_not_on_this_machine(server: ServerProcess) -> None:
     assert ended.returncode == 23
     assert "no-such-program-here" in ended.stdout
     assert '"phase": "FAILED"' in ended.stdout
+
+
+def test_a_file_with_a_wrong_type_and_a_right_one(server: ServerProcess, tmp_path: Path) -> None:
+    task = tmp_path / "task.yaml"
+    task.write_text("image: none\ncommand: [echo, hi]\nretries: many\n")
+    ended = server.copilot("submit", str(task))
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert "retries is 'many'" in ended.stderr
+    task.write_text(
+        "image: none\ncommand: [sh, -c, 'cat /var/inputs/flag /var/inputs/s >/var/outputs/m']\n"
+        "inputs: {flag: true, s: '05', xs: [1, 2]}\noutputs: {m: str}\n"
+    )
+    ended = server.copilot("submit", str(task), "--run-name", "typed", "--wait")
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert json.loads(server.copilot("outputs", "typed").stdout) == {"m": "true05"}
+    for number in ("99999999999", "-1", "many"):
+        assert server.copilot("submit", "--image", "none", "--retries", number, "--", "true").returncode == 2
 
 
 @pytest.mark.parametrize("token", ["nonsense", "cop_abc_def", "cop__", "x" * 5000, "cop_" + "0" * 12 + "_" + "0" * 32])

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import json
-from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 
 from copilot.cli.remote.access import remote_command, show_facts
+from copilot.cli.remote.task_file import MOST, read_task_file
 from copilot.cli.remote.wait import exit_code
 from copilot.cli.staging.task_inputs import gather_inputs
 from copilot.cli.staging.task_types import parse_type, split_declaration
 from copilot.core.errors import BadFlag
-from copilot.core.idl import Literal, LiteralType, SimpleType
-from copilot.engine.atomic import local_errors
+from copilot.core.idl import Literal, LiteralMap, LiteralType, SimpleType
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from copilot.cli.session import Session
     from copilot.control_plane.client import ControlPlaneClient
 
@@ -36,12 +36,15 @@ def _submit(session: Session, client: ControlPlaneClient, given: dict[str, Any])
     from copilot.control_plane.client import container_task  # noqa: PLC0415 - a second of imports, when it is wanted
 
     asked = _asked(given)
-    literals = gather_inputs(given["inputs"], asked["input"], read=lambda uri: session.transfer.read(uri, session.token()))
-    declared = {name: _type_of(literal) for name, literal in literals.literals.items()}
+    read = partial(session.transfer.read, cancel=session.token())
+    literals = gather_inputs(given["inputs"], [], read=read)
+    for more in (asked["literals"], gather_inputs(None, asked["input"], read=read)):
+        for name, literal in more.literals.items():
+            literals.literals[name].CopyFrom(literal)
+    declared = {name: _type_of(literal) for name, literal in literals.literals.items()} | asked["declared"]
     for text in asked["input"]:
         name, wanted = split_declaration(text.partition("=")[0], "--input")
-        if wanted is not None:
-            declared[name] = wanted
+        declared[name] = wanted if wanted is not None else _type_of(literals.literals[name])
     outputs = {}
     for text in asked["output"]:
         name, wanted = split_declaration(text, "--output")
@@ -73,7 +76,8 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
         "name": "command",
         "image": "",
         "command": [],
-        "input": [],
+        "literals": LiteralMap(),
+        "declared": {},
         "output": [],
         "secret": [],
         "retries": 0,
@@ -81,41 +85,16 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     }
     words = list(given["words"])
     if words and not given["image"]:
-        asked |= _file(Path(words.pop(0)))
+        asked |= read_task_file(Path(words.pop(0)))
     flags = {"name": given["name"], "image": given["image"], "retries": given["retries"], "timeout": given["timeout"]}
     asked |= {key: value for key, value in flags.items() if value}
     asked["command"] = words or asked["command"]
-    asked["input"] = [*asked["input"], *given["input"]]
+    asked["input"] = given["input"]
     asked["output"] = [*asked["output"], *given["output"]]
     asked["secret"] = [*asked["secret"], *given["secret"]]
     if not asked["command"] or not asked["image"]:
         raise BadFlag("submit needs a task", op="flags", hint="Give a FILE.yaml, or --image IMAGE and the command after --.")
     return asked
-
-
-def _file(path: Path) -> dict[str, Any]:
-    """``name``, ``image``, ``command``, ``inputs`` (``name:type``: value), ``outputs`` (name: type), ``secrets`` and so on."""
-    with local_errors(path):
-        text = path.read_text(encoding="utf-8")
-    try:
-        task = yaml.safe_load(text)
-    except yaml.YAMLError as cause:
-        raise BadFlag(f"{path} is no YAML", op="flags", subject=str(path)) from cause
-    known = {"name", "image", "command", "inputs", "outputs", "secrets", "retries", "timeout"}
-    if not isinstance(task, dict) or set(task) - known or not isinstance(task.get("command", []), list):
-        raise BadFlag(f"{path} is no task", op="flags", subject=str(path), hint=f"It may have {', '.join(sorted(known))}.")
-    found = {key: task[key] for key in ("name", "image", "retries", "timeout") if key in task}
-    found["command"] = [str(word) for word in task.get("command", [])]
-    found["input"] = [f"{name}={_text(str(name), value)}" for name, value in (task.get("inputs") or {}).items()]
-    found["output"] = [f"{name}:{kind}" for name, kind in (task.get("outputs") or {}).items()]
-    found["secret"] = [str(text) for text in task.get("secrets") or ()]
-    return found
-
-
-def _text(name: str, value: object) -> str:
-    """A value of the file as ``--input`` reads it: what is declared is a text as it stands, all else is JSON."""
-    value = value.isoformat() if isinstance(value, date) else value
-    return value if isinstance(value, str) and ":" in name else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _secret(text: str) -> tuple[str, str]:
@@ -130,13 +109,24 @@ def _secret(text: str) -> tuple[str, str]:
 
 def _type_of(literal: Literal) -> LiteralType:
     kind = LiteralType()
-    if literal.scalar.HasField("blob"):
-        kind.blob.CopyFrom(literal.scalar.blob.metadata.type)
-    elif literal.scalar.HasField("generic"):
-        kind.simple = SimpleType.STRUCT
-    else:
-        kind.simple = _PRIMITIVES.get(literal.scalar.primitive.WhichOneof("value"), SimpleType.STRUCT)
+    match literal.WhichOneof("value"), literal.scalar.WhichOneof("value"):
+        case "collection", _:
+            kind.collection_type.CopyFrom(_type_of_all(literal.collection.literals))
+        case "map", _:
+            kind.map_value_type.CopyFrom(_type_of_all(literal.map.literals.values()))
+        case _, "blob":
+            kind.blob.CopyFrom(literal.scalar.blob.metadata.type)
+        case _, "none_type":
+            kind.simple = SimpleType.NONE
+        case _:
+            kind.simple = _PRIMITIVES.get(literal.scalar.primitive.WhichOneof("value"), SimpleType.STRUCT)
     return kind
+
+
+def _type_of_all(literals: Iterable[Literal]) -> LiteralType:
+    """What they are if all are the same, else anything."""
+    first, *others = [_type_of(each) for each in literals] or [LiteralType(simple=SimpleType.STRUCT)]
+    return first if all(each == first for each in others) else LiteralType(simple=SimpleType.STRUCT)
 
 
 command = remote_command(
@@ -156,8 +146,8 @@ command = remote_command(
             metavar="[VARIABLE=]NAME",
             help="A secret of the server: the file /etc/flyte/secrets/NAME, or a variable.",
         ),
-        click.Option(["--retries"], type=click.IntRange(0), default=0, help="How often a failure is tried again."),
-        click.Option(["--timeout"], type=click.IntRange(0), default=0, metavar="SECONDS", help="The longest it may run."),
+        click.Option(["--retries"], type=click.IntRange(0, MOST), default=0, help="How often a failure is tried again."),
+        click.Option(["--timeout"], type=click.IntRange(0, MOST), default=0, metavar="SECONDS", help="The longest it may run."),
         click.Option(["--wait"], is_flag=True, help="Wait for its end; the exit code is the run's."),
         click.Option(["-f", "--follow"], is_flag=True, help="With --wait: print its log meanwhile."),
     ],
