@@ -80,7 +80,7 @@ def _check_texts(spec: TaskSpec, run_spec: RunSpec) -> None:
     words["environment"] = list(chain(_pairs(container.env), _pairs(run_spec.envs.values)))
     for what, texts in words.items():
         if any(_NUL in text for text in texts):
-            raise InvalidRequest(f"task {name!r}: the {what} holds the character NUL, which no process can be given")
+            raise InvalidRequest(f"task {name!r}: its {what} cannot hold the character NUL")
     for key, value in run_spec.labels.values.items():
         if len(key) > _LABEL[0] or len(value) > _LABEL[1]:
             raise InvalidRequest(

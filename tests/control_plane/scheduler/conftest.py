@@ -193,6 +193,18 @@ class World:
 
         return await self.database.write(abort)
 
+    async def change(self, action_id: int, **values: float) -> None:
+        """Other values in the action's row, whatever its keeper writes there meanwhile; and everybody looks at it."""
+
+        def change(unit: Unit) -> None:
+            action = moves.lock(unit.session, action_id)
+            assert action is not None
+            for name, value in values.items():
+                setattr(action, name, value)
+            moves.told(unit, action)
+
+        await self.database.write(change)
+
     async def action(self, action_id: int) -> Action:
         return await self.database.read(lambda session: session.get_one(Action, action_id))
 

@@ -1,14 +1,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from copilot.control_plane.db.models import Action
 from copilot.control_plane.hub import action_topic
+from copilot.control_plane.lifecycle.claims import Claimed, claim_waiting
 from copilot.control_plane.lifecycle.moves import Blame
 from copilot.control_plane.lifecycle.phases import Phase
 
@@ -206,6 +207,72 @@ def test_a_timeout_ends_the_attempt_and_its_pod(run: Run, world: Open, pods: Fak
     run(story())
 
 
+def test_after_its_deadline_no_further_attempt_is_made(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            action_id = await here.submit(retries=3)
+            (pod,) = await here.created(1)
+            pods.start(pod)
+            await here.until(action_id, Phase.RUNNING)
+            await here.change(action_id, deadline=time.time())
+            action = await here.until(action_id, Phase.TIMED_OUT)
+            assert (action.error_code, "deadline" in action.error_message) == ("TimedOut", True)
+            assert (len(await here.attempts(action_id)), pods.created) == (1, [pod])
+            await here.empty()
+
+    run(story())
+
+
+def test_a_task_that_ended_in_time_while_nobody_looked_is_not_late(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            action_id = await here.submit()
+            (pod,) = await here.created(1)
+            pods.start(pod)
+            await here.until(action_id, Phase.RUNNING)
+            await here.stop(release=False)
+            pods.finish(pod, 0)
+            await here.change(action_id, deadline=time.time())
+            await here.start()
+            await here.until(action_id, Phase.SUCCEEDED)
+
+    run(story())
+
+
+def test_a_further_attempt_has_the_whole_time_to_wait_for_its_pod(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            action_id = await here.submit(retries=1)
+            (first,) = await here.created(1)
+            allowed_s = 60.0
+            await here.change(action_id, queue_deadline=(await here.action(action_id)).created_at + allowed_s)
+            pods.start(first)
+            pods.finish(first, 9)
+            await here.created(2)
+            action = await here.action(action_id)
+            assert action.queue_deadline == pytest.approx(action.not_before + allowed_s, rel=0, abs=1e-5)
+            assert action.not_before > action.created_at
+
+    run(story())
+
+
+def test_what_has_waited_too_long_gets_no_pod_any_more(run: Run, world: Open) -> None:
+    async def story() -> None:
+        async with world() as here:
+            await here.stop()
+            for what in ("deadline", "queue_deadline"):
+                await here.change(await here.submit(), **{what: time.time()})
+            waiting = await here.submit()
+
+            def claim(unit: Unit) -> list[Claimed]:
+                limits, now = here.settings.limits, time.time()
+                return claim_waiting(unit, owner="x", now=now, lease_s=3, limits=limits, namespace="n", store_base="s")
+
+            assert [claimed.action_id for claimed in await here.database.write(claim)] == [waiting]
+
+    run(story())
+
+
 def test_pods_in_flight_stay_within_the_limit_and_projects_take_turns(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world(max_pods=2, max_root_pods=2) as here:
@@ -308,11 +375,7 @@ def test_an_action_that_no_pod_can_be_had_for_in_time_times_out(run: Run, world:
             await here.submit()
             await here.created(1)
             waiting = await here.submit()
-
-            def hurry(unit: Unit) -> None:
-                unit.session.get_one(Action, waiting).queue_deadline = 1.0
-
-            await here.database.write(hurry)
+            await here.change(waiting, queue_deadline=1.0)
             action = await here.until(waiting, Phase.TIMED_OUT)
             assert action.error_code == "QueuedTimeout"
             assert len(pods.created) == 1

@@ -189,6 +189,7 @@ def _choose(session: Session, now: float, limits: Limits) -> list[int]:
     waiting = (
         select(Action.id, Action.project, Action.run_id, Action.name, rank)
         .where(Action.phase == int(Phase.QUEUED), Action.kind == "task", Action.live_attempt == 0, Action.not_before <= now)
+        .where(*(or_(at.is_(None), at >= now) for at in (Action.queue_deadline, Action.deadline)))  # or else ``expire``'s
         .subquery()
     )
     rows = session.execute(

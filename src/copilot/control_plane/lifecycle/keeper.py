@@ -202,16 +202,19 @@ class Keeper:
         now = self._office.clock.now_s()
         pod = self.pod
         sight = look(pod) if pod is not None else None
-        if self._overdue(record, sight, now):
-            message = "the task took longer than its timeout"
-            times = sight.times if sight is not None else {}
-            await self._end(record, Ending(Phase.TIMED_OUT, Blame.USER, "TimedOut", message, ended_at=now, times=times))
+        late = self._overdue(record, sight, now)
+        # Who has ended is judged first: it may have done so in time, and nobody was there to see it.
+        if late is not None and (sight is None or not sight.main_ended):
+            await self._end(record, late)
             return True
         if sight is None or sight.main_ended or sight.finished or hinted:
             ending = await self._judge(record, pod)
             if ending is not None:
                 await self._end(record, ending if sight is None else replace(ending, times={**sight.times, **ending.times}))
                 return True
+        if late is not None:
+            await self._end(record, late)
+            return True
         if sight is not None and sight != self._told:
             await self._tell(record, sight, now)
             self._told = sight
@@ -275,12 +278,18 @@ class Keeper:
     def _timeout_s(self, record: AttemptRecord) -> float:
         return float(record.spec.task_template.metadata.timeout.ToTimedelta().total_seconds())
 
-    def _overdue(self, record: AttemptRecord, sight: Sight | None, now: float) -> bool:
+    def _overdue(self, record: AttemptRecord, sight: Sight | None, now: float) -> Ending | None:
+        """The end of an attempt that takes too long. After the action's own deadline no further attempt can be in time."""
+        times = sight.times if sight is not None else {}
         if record.action.deadline is not None and now > record.action.deadline:
-            return True
-        running = sight.times.get(Phase.RUNNING) if sight is not None and not sight.main_ended else None
+            message = "the task and its attempts took longer than its deadline"
+            return Ending(Phase.TIMED_OUT, Blame.USER, "TimedOut", message, retryable=False, ended_at=now, times=times)
+        running = times.get(Phase.RUNNING) if sight is not None and not sight.main_ended else None
         timeout_s = self._timeout_s(record)
-        return timeout_s > 0 and running is not None and now > running + timeout_s
+        if timeout_s <= 0 or running is None or now <= running + timeout_s:
+            return None
+        message = "the task took longer than its timeout"
+        return Ending(Phase.TIMED_OUT, Blame.USER, "TimedOut", message, ended_at=now, times=times)
 
     def _patience(self, record: AttemptRecord) -> float:
         """Seconds to the next look without a reason: a deadline, or the resync.

@@ -146,6 +146,9 @@ def end_attempt(unit: Unit, action: Action, attempt: Attempt, ending: Ending, bu
         )
         finish(unit, action, ending.phase, at=at, reason=ending.code or "succeeded", message=ending.message)
         return
+    if action.queue_deadline is not None:
+        # It waits for a pod anew, and has the whole of its time for that again.
+        action.queue_deadline += now + wait_s - max(action.created_at, action.not_before)
     action.not_before = now + wait_s
     if Phase(action.phase) is not Phase.QUEUED:
         before, action.phase = action.phase, int(Phase.QUEUED)
