@@ -53,3 +53,40 @@ def test_a_server_that_is_asked_to_stop_while_it_starts_stops(tmp_path: Path) ->
             assert server.wait(60) == 0
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("--port", "99999"), "--port"),
+        (("--metrics-port", "-1"), "--metrics-port"),
+        (("--max-pods", "0"), "--max-pods"),
+        (("--public-url", "copilot.example.com"), "--public-url 'copilot.example.com' is no URL"),
+        (("--namespace", "Bad/NS"), "--namespace 'Bad/NS'"),
+        (("--store", "s3://"), "names no bucket"),
+        (("--store", "http://127.0.0.1:1/x"), "nothing can be written"),
+    ],
+)
+def test_a_flag_that_could_not_work_is_refused_at_the_start_and_leaves_nothing(
+    tmp_path: Path, flags: tuple[str, ...], said: str
+) -> None:
+    data = tmp_path / "data"
+    command = [
+        str(PROGRAMS / "copilot"),
+        "server",
+        "--data",
+        str(data),
+        *(() if "--port" in flags else ("--port", "0")),
+        *flags,
+    ]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+    assert not data.exists()
+
+
+def test_a_host_that_is_none_of_this_machine_says_so(tmp_path: Path) -> None:
+    for host in ("nosuch.invalid", "203.0.113.7"):
+        command = [str(PROGRAMS / "copilot"), "server", "--data", str(tmp_path), "--auth", "--host", host, "--port", "0"]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (ended.returncode, "Unknown error" in ended.stderr) == (22, False), ended.stderr
+        assert f"cannot listen on {host}" in ended.stderr

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
-import ipaddress
-import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Final
 
 from copilot.control_plane.api import metrics_endpoint
 from copilot.control_plane.api.app import Application
+from copilot.control_plane.api.hosts import is_loopback
 from copilot.control_plane.api.listening import BACKLOG, answering
 from copilot.control_plane.api.metrics import ServerMetrics
 from copilot.control_plane.api.metrics_endpoint import MetricsEndpoint
@@ -206,8 +206,10 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError as cause:
         opened.close()
         raise LocalIOError(
-            f"cannot listen on {host} port {port}: {os.strerror(cause.errno or 0)}",
-            hint="Choose another --port, or stop the program that has it.",
+            f"cannot listen on {host} port {port}: {cause.strerror}",
+            hint="Choose another --port, or stop the program that has it."
+            if cause.errno == errno.EADDRINUSE
+            else "Choose another --host or --port.",
         ) from cause
     return opened
 
@@ -227,11 +229,7 @@ def only_server(data: Path) -> IO[bytes]:
 
 def check_exposure(settings: ServerSettings) -> None:
     """Raises ``BadFlag`` for a server that others could reach without saying who they are."""
-    try:
-        loopback = ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        loopback = settings.host == "localhost"
-    if not loopback and not settings.require_auth and not settings.insecure:
+    if not is_loopback(settings.host) and not settings.require_auth and not settings.insecure:
         raise BadFlag(
             f"listening on {settings.host} without authentication would let anybody run anything here",
             hint="Add --auth, or say --insecure-no-auth if that is what you want.",

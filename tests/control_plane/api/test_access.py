@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from flyteidl2.workflow.run_service_pb2 import AbortRunRequest
 from google.protobuf.json_format import MessageToDict
 
 from copilot.control_plane import tokens
+from copilot.control_plane.api.hosts import answers_to
 from copilot.control_plane.server import ControlPlane, check_exposure
 from copilot.core.errors import BadFlag, LocalIOError
 from copilot.core.idl_security import Secret as SecretMessage
@@ -103,6 +104,33 @@ def test_nothing_listens_beyond_loopback_without_authentication_unless_told_so(h
         check_exposure(replace(settings, host=host))
     check_exposure(replace(settings, host=host, require_auth=True))
     check_exposure(replace(settings, host=host, insecure=True))
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example.com", "evil.example.com:8090", "127.0.0.1.evil.example.com", "192.0.2.1", "[::2]:1", "["]
+)
+@pytest.mark.parametrize("path", ["/flyteidl2.project.ProjectService/ListProjects", "/copilot/v1/report", "/healthz"])
+def test_a_page_that_points_its_own_name_at_this_machine_is_not_answered(server: FlyteClient, path: str, host: str) -> None:
+    answer = server.http.post(path, json={}, headers={"host": host})
+    assert (answer.status_code, answer.json()["code"]) == (403, "permission_denied")
+    assert "--auth" in answer.json()["message"]
+
+
+@pytest.mark.parametrize(
+    ("host", "changed"),
+    [
+        ("localhost:8090", {}),
+        ("127.0.0.9", {}),
+        ("[::1]:8090", {}),
+        ("a.localhost", {}),
+        ("", {}),
+        ("team.example.com", {"public_url": "https://team.example.com/x"}),
+        ("any.example.com", {"require_auth": True}),
+        ("any.example.com", {"insecure": True}),
+    ],
+)
+def test_a_server_answers_to_its_own_names(settings: ServerSettings, host: str, changed: dict[str, Any]) -> None:
+    assert answers_to(host, replace(settings, **changed))
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "127.0.0.9"])

@@ -1,18 +1,23 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import make_url, select, text
 
 from copilot.control_plane.db.database import Database, Unit
 from copilot.control_plane.db.models import Action, Attempt, Base, Project, Run, TaskSpecBlob
 from copilot.control_plane.errors import ControlPlaneError, DatabaseUnavailable, IllegalTransition, StateChanged
 from copilot.control_plane.hub import Hub
 from copilot.control_plane.lifecycle.phases import Phase
-from copilot.core.errors import BadFlag
+from copilot.core.errors import BadConfig, BadFlag
+
+if TYPE_CHECKING:
+    from copilot.testing.servers.postgresql import PostgresServer
 
 
 def make_action(database: Database, **columns: object) -> int:
@@ -41,6 +46,34 @@ def test_the_migrations_make_the_tables_the_models_say(database: Database) -> No
 def test_migrating_twice_changes_nothing(database: Database) -> None:
     database.migrate()
     assert database.read_now(lambda session: session.scalars(select(Project)).all()) == []
+
+
+def test_a_database_of_another_version_says_so(database: Database) -> None:
+    database.write_now(lambda unit: unit.session.execute(text("UPDATE alembic_version SET version_num = 'r9999'")))
+    with pytest.raises(BadConfig, match=r"another version.*r9999"):
+        database.migrate()
+
+
+def test_a_file_that_is_no_database_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "copilot.db"
+    path.write_text("no database at all, by any means\n" * 100)
+    database = Database(f"sqlite:///{path}", Hub())
+    with pytest.raises(BadConfig, match="file is not a database"):
+        database.migrate()
+    database.close()
+
+
+def test_a_database_that_does_not_let_us_in_says_why_without_the_password(postgresql: PostgresServer) -> None:
+    url = make_url(postgresql.create_database())
+    for wrong in (url.set(password="wr0ng-s3cret"), url.set(database="nosuch"), url.set(port=1)):
+        database = Database(wrong.render_as_string(hide_password=False), Hub())
+        with pytest.raises(DatabaseUnavailable) as caught:
+            database.migrate()
+        database.close()
+        sentence = caught.value.sentence()
+        assert str(wrong.host) in sentence
+        assert "(" in sentence
+        assert str(wrong.password) not in sentence
 
 
 def test_an_illegal_transition_cannot_be_written(database: Database) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 _CLOUD: Final = ("AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST")
 _SECRET_KEYS: Final = "COPILOT_SECRET_KEYS"  # noqa: S105 - a variable's name
 _URL_KEY: Final = "COPILOT_URL_KEY"
+_PORT: Final = click.IntRange(0, 65_535)
+_NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
 @click.pass_obj
@@ -52,6 +56,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     settings = _settings(session, given)
     # Before anything is opened: a server that may not start leaves nothing behind.
     check_exposure(settings)
+    _check(session, settings)
     kept = server_secrets.keep_secrets(session, given["secrets"])
     settings = replace(settings, pod_env={**settings.pod_env, **kept.pod_env})
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
@@ -82,6 +87,28 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
         executing.close()
 
 
+def _check(session: Session, settings: ServerSettings) -> None:
+    """Raises ``BadFlag`` for what could not work, and would only be noticed when the first task fails."""
+    url = urlsplit(settings.public_url)
+    if settings.public_url and (url.scheme not in {"http", "https"} or not url.hostname):
+        raise BadFlag(
+            f"--public-url {settings.public_url!r} is no URL of a server",
+            op="flags",
+            hint="Write it like https://copilot.example.com.",
+        )
+    if settings.namespace and not _NAMESPACE.fullmatch(settings.namespace):
+        raise BadFlag(f"--namespace {settings.namespace!r} cannot be one", op="flags", hint="Write it like copilot-pods.")
+    if not session.stores.locate(settings.store or settings.store_base).store.capabilities.writable:
+        raise BadFlag(
+            f"nothing can be written to --store {settings.store_base}", op="flags", hint="Give s3://, gs://, az:// or a path."
+        )
+
+
+def _store(given: str) -> str:
+    """A URI: a plain path is this machine's, wherever the pods' processes stand."""
+    return given if not given or "://" in given else f"file://{Path(given).resolve()}"
+
+
 def _tell(url: str, metrics_url: str) -> None:
     if metrics_url:
         click.echo(f"copilot server serves its metrics at {metrics_url}", err=True)
@@ -96,7 +123,7 @@ def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:
     return ServerSettings(
         data=Path(given["data"]) if given["data"] else default_data(),
         database=database_url.database_url(given["database"], environ),
-        store=given["store"] or "",
+        store=_store(given["store"] or ""),
         host=given["host"],
         port=given["port"],
         metrics_host=given["metrics_host"] or "",
@@ -145,8 +172,8 @@ command = PeopleCommand(
     callback=_server,
     params=[
         click.Option(["--host"], default="127.0.0.1", show_default=True, metavar="ADDRESS", help="Where to listen."),
-        click.Option(["--port"], type=int, default=8090, show_default=True, help="The port; 0: any free one."),
-        click.Option(["--metrics-port"], type=int, help="Serve Prometheus metrics there, to everybody; 0: any free port."),
+        click.Option(["--port"], type=_PORT, default=8090, show_default=True, help="The port; 0: any free one."),
+        click.Option(["--metrics-port"], type=_PORT, help="Serve Prometheus metrics there, to everybody; 0: any free port."),
         click.Option(["--metrics-host"], metavar="ADDRESS", help="The address for them, if not --host."),
         click.Option(["--data"], metavar="DIR", help="Database, keys, pods and store, unless told otherwise."),
         click.Option(["--database"], metavar="URL", help=database_url.HELP),
@@ -182,8 +209,10 @@ command = PeopleCommand(
         ),
         click.Option(["--pod-templates"], metavar="DIR", help="Further pod templates, *.yaml."),
         click.Option(["--namespace"], metavar="NAME", help="The namespace of all pods; else the cluster's own, or copilot."),
-        click.Option(["--max-pods"], type=int, default=64, show_default=True, help="Most pods at once."),
-        click.Option(["--max-runs-per-project"], type=int, default=0, help="Most runs of a project at once; 0: no limit."),
+        click.Option(["--max-pods"], type=click.IntRange(1), default=64, show_default=True, help="Most pods at once."),
+        click.Option(
+            ["--max-runs-per-project"], type=click.IntRange(0), default=0, help="Most runs of a project at once; 0: no limit."
+        ),
         click.Option(["--public-url"], metavar="URL", help="How clients and pods reach this server."),
         click.Option(["--auth/--no-auth"], default=False, help="Ask everybody for a bearer token."),
         click.Option(["--insecure-no-auth"], is_flag=True, help="Listen beyond loopback without authentication."),

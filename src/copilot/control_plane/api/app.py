@@ -22,7 +22,8 @@ from copilot.control_plane.api.answers import Around
 from copilot.control_plane.api.cluster_service import ClusterService
 from copilot.control_plane.api.codecs import CODECS, BoundedGzip, too_large
 from copilot.control_plane.api.data_proxy_service import DataProxyService
-from copilot.control_plane.api.http import App, Message, Receive, Scope, Send, answer, answer_json
+from copilot.control_plane.api.hosts import answers_to
+from copilot.control_plane.api.http import App, Message, Receive, Scope, Send, answer, answer_json, header
 from copilot.control_plane.api.identity_service import AuthMetadataService, IdentityService
 from copilot.control_plane.api.object_endpoint import ObjectEndpoint
 from copilot.control_plane.api.project_service import ProjectService
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
     from copilot.control_plane.office import Office
 
 _FLYTE: Final = "/flyteidl2."
+_STRANGER: Final = (
+    "without authentication this server answers to localhost only, not to {!r}. Start it with --auth or --public-url."
+)
 _ENVELOPE_BYTES: Final = 5
 """What a stream's protocols put before a message."""
 
@@ -63,6 +67,10 @@ class Application:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         if scope["type"] != "http":
+            return
+        asked_as = header(scope, "host")
+        if not answers_to(asked_as, self._office.settings):
+            await answer_json(send, HTTPStatus.FORBIDDEN, {"code": "permission_denied", "message": _STRANGER.format(asked_as)})
             return
         gone = asyncio.Event()
         CLIENT_GONE.set(gone)

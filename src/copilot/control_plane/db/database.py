@@ -21,6 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
+from copilot.control_plane.db.migration import migrate
 from copilot.control_plane.errors import DatabaseUnavailable, StateChanged
 from copilot.core.errors import BadFlag, MissingExtra
 
@@ -184,17 +185,8 @@ class Database:
         raise StateChanged("the row was changed by others again and again")
 
     def migrate(self) -> None:
-        """Brings the tables to this version's. Several servers may do it at once: one does, the others wait."""
-        from alembic import command  # noqa: PLC0415 - 100 ms that only a start needs
-        from alembic.config import Config  # noqa: PLC0415 - as above
-
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with _told(), self._writing.connect() as connection, connection.begin():
-            if not self.sqlite:
-                connection.execute(text("SELECT pg_advisory_xact_lock(hashtext('copilot-migrations'))"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        """Brings the tables to this version's. Raises what ``migration.migrate`` raises."""
+        migrate(self._writing, self.name)
 
     def close(self) -> None:
         """Waits for the work at hand and closes every connection."""
