@@ -53,7 +53,7 @@ class NotAuthenticated(ControlPlaneError):
 
     reason = "NotAuthenticated"
     kind = Kind.USER
-    default_hint = "Send 'Authorization: Bearer TOKEN' with a token of 'copilot tokens --create NAME'."
+    default_hint = "Make one with copilot tokens --create NAME; give it in COPILOT_TOKEN or as Authorization: Bearer TOKEN."
 
 
 class NotAllowed(ControlPlaneError):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +24,7 @@ from flyteidl2.workflow.run_service_connect import RunServiceClientSync
 from flyteidl2.workflow.run_service_pb2 import CreateRunRequest
 
 from copilot.testing.flyte_client import PROJECT, task_spec
-from copilot.testing.server_process import ServerProcess
+from copilot.testing.server_process import PROGRAMS, ServerProcess
 
 if TYPE_CHECKING:
     from flyteidl2.task.task_definition_pb2 import TaskSpec
@@ -129,6 +131,36 @@ def test_a_file_with_a_wrong_type_and_a_right_one(server: ServerProcess, tmp_pat
     assert json.loads(server.copilot("outputs", "typed").stdout) == {"m": "true05"}
     for number in ("99999999999", "-1", "many"):
         assert server.copilot("submit", "--image", "none", "--retries", number, "--", "true").returncode == 2
+
+
+def test_outputs_of_a_run_that_has_none_are_no_empty_outputs(server: ServerProcess) -> None:
+    def outputs(run: str) -> tuple[int, str, str]:
+        ended = server.copilot("outputs", run)
+        return ended.returncode, ended.stdout, ended.stderr
+
+    server.copilot("submit", "--image", "none", "--run-name", "goes-on", "--output", "m:int", "--", "sleep", "600")
+    code, out, said = outputs("goes-on")
+    assert (code, out, "copilot wait goes-on" in said) == (30, "", True), said
+    server.copilot("abort", "goes-on")
+    code, out, said = outputs("goes-on")
+    assert (code, out, "is ABORTED: it has no outputs" in said) == (30, "", True), said
+    server.copilot("submit", "--image", "none", "--run-name", "nothing", "--wait", "--", "true")
+    assert outputs("nothing") == (0, "{}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"COPILOT_SERVER": "foo"}, "'foo' is no URL"),
+        ({"COPILOT_SERVER": "localhost:8090"}, "is no URL"),
+        ({"COPILOT_SERVER": "http://localhost:99999"}, "is no URL"),
+        ({"COPILOT_TOKEN": "a\nb"}, "COPILOT_TOKEN is no token"),
+    ],
+)
+def test_a_server_or_a_token_that_cannot_be_one_is_refused_before_anything_is_asked(environ: dict[str, str], said: str) -> None:
+    command = [str(PROGRAMS / "copilot"), "runs"]
+    ended = subprocess.run(command, env=os.environ | environ, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, said in ended.stderr, "a\nb" in ended.stderr) == (2, True, False), ended.stderr
 
 
 @pytest.mark.parametrize("token", ["nonsense", "cop_abc_def", "cop__", "x" * 5000, "cop_" + "0" * 12 + "_" + "0" * 32])

@@ -6,11 +6,12 @@ import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import urlsplit
 
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand
-from copilot.core.errors import CopilotError
+from copilot.core.errors import BadFlag, CopilotError
 from copilot.engine.cancel import Token
 
 if TYPE_CHECKING:
@@ -55,9 +56,10 @@ def _client(session: Session, given: Mapping[str, Any]) -> ControlPlaneClient:
     token = environ.get(TOKEN, "")
     if token:
         session.redactor.register(token.encode())
-    url = (given["server"] or environ.get(SERVER) or DEFAULT_SERVER).rstrip("/")
+        if not token.isascii() or not token.isprintable() or " " in token:
+            raise BadFlag(f"{TOKEN} is no token", op="flags", hint="Take one of copilot tokens --create NAME, on one line.")
     return ControlPlaneClient(
-        url,
+        _url(given["server"] or environ.get(SERVER) or DEFAULT_SERVER),
         project=given["project"],
         domain=given["domain"],
         token=token,
@@ -66,11 +68,27 @@ def _client(session: Session, given: Mapping[str, Any]) -> ControlPlaneClient:
     )
 
 
+def _url(text: str) -> str:
+    parts = urlsplit(text)
+    try:
+        there = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        there = False
+    if not there:
+        raise BadFlag(
+            f"{text!r} is no URL of a server", op="flags", subject="--server", hint=f"Write it like {DEFAULT_SERVER}."
+        )
+    return text.rstrip("/")
+
+
 def show_rows(rows: Sequence[Mapping[str, Any]], *, as_json: bool) -> None:
     """A table on a terminal, a JSON document a row elsewhere."""
     if as_json or not sys.stdout.isatty():
         for row in rows:
             click.echo(json.dumps(row, ensure_ascii=False))
+        return
+    if not rows:
+        click.echo("there are none", err=True)
         return
     from rich.console import Console  # noqa: PLC0415 - a terminal only
     from rich.table import Table  # noqa: PLC0415 - as above
