@@ -58,6 +58,7 @@ class Timing:
         log_s: how long the log of an ended attempt is asked for before its pod goes without.
         crash_s: first wait before an attempt is taken up anew that a bug of ours has stopped.
         retry_s: first wait before an executor or a store that failed is asked again.
+        alive_s: how long a followed log may say nothing before its client is told that it goes on.
     """
 
     lease_s: float = 15.0
@@ -70,6 +71,7 @@ class Timing:
     log_s: float = 300.0
     crash_s: float = 5.0
     retry_s: float = 0.2
+    alive_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

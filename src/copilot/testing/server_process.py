@@ -99,9 +99,18 @@ class ServerProcess:
         assert ended.returncode == 0, ended.stdout + ended.stderr
         return [json.loads(line) for line in ended.stdout.splitlines() if line.startswith(("{", "["))]
 
-    def cli(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+    def cli(self, *arguments: str, cwd: Path | None = None, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
         """The ``flyte`` command line."""
-        env = {**os.environ, **_QUIET}
+        with self.cli_popen(*arguments, cwd=cwd) as process:
+            try:
+                out, told = process.communicate(timeout=timeout_s)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+        return subprocess.CompletedProcess(process.args, process.returncode, out, told)
+
+    def cli_popen(self, *arguments: str, cwd: Path | None = None) -> subprocess.Popen[str]:
+        """The same, while it runs."""
         where = [
             "--endpoint",
             self.url.removeprefix("http://").replace("127.0.0.1", "localhost"),
@@ -109,13 +118,13 @@ class ServerProcess:
             "-of",
             "json-raw",
         ]
-        return subprocess.run(
+        return subprocess.Popen(
             [str(PROGRAMS / "flyte"), *where, *arguments],
-            env=env,
-            capture_output=True,
+            cwd=cwd,
+            env={**os.environ, **_QUIET, "PYTHONUNBUFFERED": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=timeout_s,
-            check=False,
         )
 
     def copilot(self, *arguments: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import TYPE_CHECKING, Any, Final
 
 from flyteidl2.dataproxy import dataproxy_service_pb2 as pb
@@ -11,6 +11,7 @@ from flyteidl2.task.common_pb2 import Inputs, Outputs
 from google.protobuf.message import DecodeError
 
 from copilot.control_plane import layout, runs, task_checks
+from copilot.control_plane.api.alive import alive
 from copilot.control_plane.api.messages import stamp
 from copilot.control_plane.api.required import need, need_action, need_domain
 from copilot.control_plane.api.run_service import outputs_uri
@@ -206,6 +207,12 @@ class DataProxyService:
         del ctx
         need_action(request.action_id)
         record = await self._attempt(request.action_id, request.attempt or 1)
+        every_s = self._office.settings.timing.alive_s
+        # An empty one is a sign of life: the SDK's own --follow fails when nothing has come for 30 s.
+        async for response in alive(self._responses(record), every_s, pb.TailLogsResponse):
+            yield response
+
+    async def _responses(self, record: AttemptRecord) -> AsyncGenerator[pb.TailLogsResponse, None]:
         async for lines in attempt_lines(self._office, record):
             response = pb.TailLogsResponse()
             response.logs.add(lines=lines)
