@@ -133,6 +133,21 @@ def test_a_file_with_a_wrong_type_and_a_right_one(server: ServerProcess, tmp_pat
         assert server.copilot("submit", "--image", "none", "--retries", number, "--", "true").returncode == 2
 
 
+def test_a_value_that_a_shell_reads_is_warned_of_when_it_is_submitted(server: ServerProcess) -> None:
+    def said(text: str, *inputs: str) -> tuple[int, str]:
+        given = [word for each in inputs for word in ("--input", each)]
+        ended = server.copilot("submit", "--image", "none", *given, "--", "sh", "-c", text)
+        return ended.returncode, ended.stderr
+
+    code, warning = said("echo {{.inputs.s}}", "s:str=a b'c; rm x")
+    assert (code, "warning: The value of input s" in warning, "{{.inputs.s | quote}}" in warning) == (0, True, True), warning
+    assert said("echo {{.inputs.s | quote}}", "s:str=a b'c; rm x") == (0, "")
+    assert said("echo {{.inputs.s}}", "s:str=harmless") == (0, "")
+    code, refusal = said("echo {{.inputs.nosuch}}")
+    assert code != 0
+    assert "there is no such input" in refusal
+
+
 def test_outputs_of_a_run_that_has_none_are_no_empty_outputs(server: ServerProcess) -> None:
     def outputs(run: str) -> tuple[int, str, str]:
         ended = server.copilot("outputs", run)

@@ -34,6 +34,7 @@ _PRIMITIVES = {
 
 def _submit(session: Session, client: ControlPlaneClient, given: dict[str, Any]) -> int:
     from copilot.control_plane.client import container_task  # noqa: PLC0415 - a second of imports, when it is wanted
+    from copilot.control_plane.pods.variables import shell_warnings  # noqa: PLC0415 - as above
 
     asked = _asked(given)
     read = partial(session.transfer.read, cancel=session.token())
@@ -60,6 +61,8 @@ def _submit(session: Session, client: ControlPlaneClient, given: dict[str, Any])
     spec.task_template.metadata.retries.retries = asked["retries"]
     if asked["timeout"]:
         spec.task_template.metadata.timeout.FromSeconds(asked["timeout"])
+    for said in shell_warnings(asked["command"], literals):
+        click.echo(f"warning: {said}", err=True)
     run = client.submit(spec, literals, given["run_name"] or "")
     if not given["wait"]:
         show_facts({"run": run}, as_json=given["as_json"])

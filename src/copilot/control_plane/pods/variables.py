@@ -99,14 +99,18 @@ def render_words(words: Sequence[str], variables: Variables, inputs: LiteralMap 
     Raises:
         BadInputs: an input that is not there, or whose value has no text.
     """
-    warnings: dict[str, None] = {}
-    shell_texts = _shell_texts(words)
-    rendered = []
-    for place, word in enumerate(words):
-        rendered.append(render(word, variables, inputs))
-        if place in shell_texts:
-            warnings |= dict.fromkeys(_warnings(word, inputs))
-    return Rendered(tuple(rendered), tuple(warnings))
+    rendered = tuple(render(word, variables, inputs) for word in words)
+    return Rendered(rendered, shell_warnings(words, inputs))
+
+
+def shell_warnings(words: Sequence[str], inputs: LiteralMap | None) -> tuple[str, ...]:
+    """What the author of a command line should know before it runs: which values can change the text of its ``sh -c``.
+
+    Raises:
+        BadInputs: an input that is not there, or whose value has no text.
+    """
+    places = sorted(_shell_texts(words))
+    return tuple(dict.fromkeys(said for place in places for said in _warnings(words[place], inputs)))
 
 
 def render(text: str, variables: Variables, inputs: LiteralMap | None) -> str:
