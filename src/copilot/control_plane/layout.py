@@ -30,6 +30,8 @@ MAX_ACTION_NAME: Final = 30
 MAX_PROJECT_ID: Final = 63
 _RANDOM_CHARACTERS: Final = 19
 _MAX_FILENAME_BYTES: Final = 255
+_MAX_ROOT_BYTES: Final = 512
+"""With the file's name and what stands before: what every store takes as a key."""
 
 
 def new_run_name() -> str:
@@ -83,6 +85,8 @@ def uploads_prefix(base: str, project: str, domain: str) -> str:
 def upload_uri(base: str, project: str, domain: str, *, root: str, md5: bytes, filename: str) -> str:
     """Where one uploaded file goes. Without a root it is named by its content, so the same file goes to the same place."""
     segment = root or base64.b32encode(md5).decode().rstrip("=").lower()
+    if len(segment.encode()) > _MAX_ROOT_BYTES:
+        raise InvalidRequest(f"filename_root has {len(segment.encode())} bytes: at most {_MAX_ROOT_BYTES} are taken")
     # A root may have several segments; each must be a plain one.
     for part in segment.split("/"):
         check_segment(part, "filename_root")

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from copilot.stores.registry import open_stores
 from copilot.stores.settings import StoreSettings
 from copilot.testing.control_plane import running_control_plane
 from copilot.testing.flyte_client import FlyteClient, task_spec
+from copilot.testing.server_process import until
 
 if TYPE_CHECKING:
     from copilot.control_plane.server import ControlPlane
@@ -92,6 +94,49 @@ def test_an_upload_that_is_too_large_is_refused(server: FlyteClient) -> None:
     answer = location(server)
     assert put(answer.signed_url, b"x" * 1_100_000).status_code == 413
     assert stored(server, answer.native_url) is None
+
+
+def test_a_root_that_no_store_takes_is_refused(server: FlyteClient) -> None:
+    with pytest.raises(ConnectError) as caught:
+        location(server, filename_root="/".join(["x" * 200] * 3))
+    assert caught.value.code == Code.INVALID_ARGUMENT
+
+
+def test_an_upload_under_a_name_that_is_a_directory_or_below_a_file_is_the_clients_mistake(server: FlyteClient) -> None:
+    assert put(location(server, filename="d", filename_root="a").signed_url, b"hello").status_code == 200
+    assert put(location(server, filename="x", filename_root="a/e").signed_url, b"hello").status_code == 200
+    for root, name in (("a/d", "x"), ("a", "e")):
+        answer = put(location(server, filename=name, filename_root=root).signed_url, b"hello")
+        assert (answer.status_code, "cannot have this name" in answer.text) == (400, True), answer.text
+
+
+def test_an_upload_that_grows_is_not_among_the_objects_beside_it(server: FlyteClient) -> None:
+    half = b"x" * 100_000
+    answer = location(server, content=half + half, filename_root="directory")
+    place = Path(urlsplit(answer.native_url).path).parent
+    store = Path(urlsplit(server.plane.settings.store_base).path)
+    seen: list[bool] = []
+
+    def body() -> Iterator[bytes]:
+        yield half
+        until(lambda: any(each.stat().st_size for each in store.glob(".uploading/*")), "the upload grows")
+        seen.append(place.is_dir() and list(place.iterdir()) == [])
+        yield half
+
+    assert httpx.put(answer.signed_url, content=body(), timeout=30).status_code == 200
+    assert seen == [True]
+    assert [each.name for each in place.iterdir()] == ["a.txt"]
+    assert list(store.glob(".uploading/*")) == []
+
+
+def test_what_a_killed_server_left_of_an_upload_goes_in_time(server: FlyteClient) -> None:
+    room = Path(urlsplit(server.plane.settings.store_base).path) / ".uploading"
+    room.mkdir(parents=True)
+    for name in ("old", "new"):
+        (room / name).write_bytes(b"x")
+    os.utime(room / "old", (1, 1))
+    assert put(location(server, filename_root="r").signed_url, b"hello").status_code == 200
+    assert [each.name for each in room.iterdir()] == ["new"]
 
 
 def test_a_changed_url_is_refused(server: FlyteClient) -> None:

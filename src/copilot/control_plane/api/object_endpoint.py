@@ -7,10 +7,13 @@ rename for files, by one ``put`` for any other store.
 from __future__ import annotations
 
 import base64
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import tempfile
+from functools import partial
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
     from copilot.control_plane.office import Office
 
+_UPLOADING: Final = ".uploading"
+_LEFT_BEHIND_S: Final = 86_400.0
+_IN_THE_WAY: Final = frozenset({errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENOTEMPTY})
 _CHUNK_BYTES: Final = 256 * 1024
 _STATUS: Final = {
     "not_found": HTTPStatus.NOT_FOUND,
@@ -64,6 +70,7 @@ class ObjectEndpoint:
 
     def __init__(self, office: Office) -> None:
         self._office = office
+        self._swept = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -101,10 +108,11 @@ class ObjectEndpoint:
         location = self._office.objects.stores.locate(uri)
         local = location.store.capabilities.local and uri.startswith("file://")
         target = Path("/", location.key) if local else None
-        directory = target.parent if target is not None else Path(tempfile.gettempdir())
-        temporary = directory / f".upload-{secrets.token_hex(8)}"
+        directory = self._beside() if target is not None else Path(tempfile.gettempdir())
+        temporary = directory / f"upload-{secrets.token_hex(8)}"
         try:
-            await self._office.objects.run(lambda: directory.mkdir(parents=True, exist_ok=True))
+            for each in {directory, directory if target is None else target.parent}:
+                await self._office.objects.run(partial(each.mkdir, parents=True, exist_ok=True))
             size, digest = await _take(receive, temporary, most)
             _check_content(scope, said, size, md5, digest)
             if target is not None:
@@ -115,10 +123,20 @@ class ObjectEndpoint:
                     lambda: location.store.put(location.key, source, checksum=Checksum("md5", digest))
                 )
         except OSError as cause:
-            raise LocalIOError("the upload could not be written", op="put", subject=uri) from cause
+            if cause.errno in _IN_THE_WAY:
+                raise InvalidRequest(f"the upload cannot have this name: {cause.strerror}", op="put", subject=uri) from cause
+            raise LocalIOError(f"the upload could not be written: {cause.strerror}", op="put", subject=uri) from cause
         finally:
             if await aiofiles.os.path.exists(temporary):
                 await aiofiles.os.remove(temporary)
+
+    def _beside(self) -> Path:
+        """Where uploads grow: on the store's own disk, and not among its objects, should we be killed in the middle of one."""
+        directory = Path("/", self._office.objects.stores.locate(self._office.settings.store_base).key) / _UPLOADING
+        if not self._swept:
+            self._swept = True
+            _sweep(directory, self._office.clock.now_s() - _LEFT_BEHIND_S)
+        return directory
 
     # --- GET ----------------------------------------------------------------------------------------------------------
 
@@ -146,6 +164,14 @@ class ObjectEndpoint:
             finally:
                 await objects.run(stream.close)
         await send({"type": "http.response.body", "body": b""})
+
+
+def _sweep(directory: Path, before_s: float) -> None:
+    """What servers left that were killed. Others may be at work on the same store: only what nobody writes any more."""
+    with contextlib.suppress(OSError):
+        for each in directory.iterdir():
+            if each.stat().st_mtime < before_s:
+                each.unlink(missing_ok=True)
 
 
 async def _take(receive: Receive, temporary: Path, most: int) -> tuple[int, bytes]:
