@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from copilot.cli.platform.database_url import database_url
+from copilot.control_plane.db.database import Database
+from copilot.control_plane.hub import Hub
 from copilot.core.errors import BadConfig, LocalIOError
 from copilot.testing.server_process import PROGRAMS, ServerProcess, until
 
@@ -90,3 +93,34 @@ def test_a_host_that_is_none_of_this_machine_says_so(tmp_path: Path) -> None:
         ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         assert (ended.returncode, "Unknown error" in ended.stderr) == (22, False), ended.stderr
         assert f"cannot listen on {host}" in ended.stderr
+
+
+def tokens(database: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    command = [str(PROGRAMS / "copilot"), "tokens", "--database", f"sqlite:///{database}", *flags]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_tokens_are_made_listed_and_revoked_and_nothing_is_half_done(tmp_path: Path) -> None:
+    path = tmp_path / "copilot.db"
+    database = Database(f"sqlite:///{path}", Hub())
+    database.migrate()
+    database.close()
+    assert tokens(path, "--create", "bob").stdout.startswith("cop_")
+    (row,) = [json.loads(line) for line in tokens(path).stdout.splitlines()]
+    assert (row["name"], row["project"], row["state"]) == ("bob", "(all)", "good")
+    for flags in (
+        ("--create", "eve", "--revoke", row["id"]),
+        ("--create", ""),
+        ("--revoke", " "),
+        ("--project", "flytesnacks"),
+    ):
+        assert tokens(path, *flags).returncode == 2, flags
+    assert '"state": "revoked"' in tokens(path, "--revoke", row["id"]).stdout
+    assert len(tokens(path).stdout.splitlines()) == 1
+
+
+def test_a_database_that_cannot_be_used_is_said_by_the_commands_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "copilot.db"
+    path.write_text("no database at all, by any means\n" * 100)
+    ended = tokens(path)
+    assert (ended.returncode, "file is not a database" in ended.stderr) == (2, True), ended.stderr

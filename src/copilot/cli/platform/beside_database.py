@@ -28,6 +28,7 @@ def database_command(name: str, work: Work, params: Sequence[click.Parameter], *
         try:
             database = open_database(given, session.configuration.environ)
             try:
+                database.reach()
                 work(session, database, given)
             finally:
                 database.close()

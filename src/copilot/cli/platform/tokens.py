@@ -9,6 +9,7 @@ import click
 
 from copilot.cli.platform.beside_database import database_command
 from copilot.cli.remote.access import show_rows
+from copilot.core.errors import BadFlag
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 def _tokens(session: Session, database: Database, given: dict[str, Any]) -> None:
     from copilot.control_plane import tokens  # noqa: PLC0415 - the server's own packages, when they are wanted
 
+    _check(given)
     now = session.clock.now_s()
     if given["create"]:
         made = database.write_now(
@@ -38,6 +40,17 @@ def _tokens(session: Session, database: Database, given: dict[str, Any]) -> None
         for token in database.read_now(tokens.list_tokens)
     ]
     show_rows(rows, as_json=given["as_json"])
+
+
+def _check(given: dict[str, Any]) -> None:
+    """Raises ``BadFlag`` for what would be half done: nobody must believe a token revoked that is not."""
+    if given["create"] is not None and given["revoke"] is not None:
+        raise BadFlag("--create and --revoke are two commands", op="flags", hint="Do one after the other.")
+    if given["project"] and given["create"] is None:
+        raise BadFlag("--project goes with --create", op="flags", subject="--project", hint="Give the new token's name.")
+    for flag in ("create", "revoke"):
+        if given[flag] is not None and not given[flag].strip():
+            raise BadFlag(f"--{flag} needs a name that is not empty", op="flags", subject=f"--{flag}")
 
 
 command = database_command(

@@ -21,7 +21,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import Session
 from sqlalchemy.orm.exc import StaleDataError
 
-from copilot.control_plane.db.migration import migrate
+from copilot.control_plane.db.migration import migrate, reach
 from copilot.control_plane.errors import DatabaseUnavailable, StateChanged
 from copilot.core.errors import BadFlag, MissingExtra
 
@@ -187,6 +187,10 @@ class Database:
     def migrate(self) -> None:
         """Brings the tables to this version's. Raises what ``migration.migrate`` raises."""
         migrate(self._writing, self.name)
+
+    def reach(self) -> None:
+        """Raises what ``migration.reach`` raises."""
+        reach(self._writing, self.name)
 
     def close(self) -> None:
         """Waits for the work at hand and closes every connection."""

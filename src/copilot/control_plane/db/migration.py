@@ -36,6 +36,12 @@ def migrate(engine: Engine, name: str) -> None:
         command.upgrade(config, "head")
 
 
+def reach(engine: Engine, name: str) -> None:
+    """Asks the database for nothing, so that what keeps us from it is said. Raises as ``migrate``."""
+    with _said_of(name), engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
+
+
 @contextlib.contextmanager
 def _said_of(name: str) -> Iterator[None]:
     from alembic.util.exc import CommandError  # noqa: PLC0415 - as in migrate
