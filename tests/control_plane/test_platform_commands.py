@@ -52,6 +52,7 @@ def test_a_server_that_is_asked_to_stop_while_it_starts_stops(tmp_path: Path) ->
     with subprocess.Popen(command) as server:
         try:
             until(lambda: (data / "pods").exists() or server.poll() is not None, "the server is put together")
+            assert data.stat().st_mode & 0o077 == 0, "what tasks are given is nobody else's"
             server.terminate()
             assert server.wait(60) == 0
         finally:

@@ -15,6 +15,7 @@ from copilot.cli.people import Invocation, PeopleCommand
 from copilot.cli.platform import database_url, server_secrets
 from copilot.cli.platform.server_pods import EXECUTORS, open_executor
 from copilot.core.errors import BadFlag, CopilotError
+from copilot.engine.atomic import local_errors
 
 if TYPE_CHECKING:
     from copilot.cli.session import Session
@@ -68,6 +69,9 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
         auth=given["auth"],
         secrets=kept.platform,
     )
+    with local_errors(settings.data):
+        # Tasks' variables, values and logs are nobody else's on this machine; a directory that is there keeps its mode.
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     executing = open_executor(session, given, settings.data, pod_settings, database=settings.database)
     settings = replace(settings, namespace=executing.namespace)
     try:
