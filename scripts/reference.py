@@ -15,6 +15,7 @@ import click
 from copilot.cli import people
 from copilot.cli.arguments import flags
 from copilot.cli.explaining.reasons import EXIT_CODES, reasons
+from copilot.cli.explaining.run_codes import RUN_CODES
 from copilot.core.completion import table_lines
 from copilot.core.podfiles import PROTOCOL
 
@@ -34,6 +35,11 @@ def reason_codes() -> str:
         for one in reasons().values()
     ]
     return table(["reason", "what happened", "what to do", "exit code", "whose", "tried again"], rows)
+
+
+def run_codes() -> str:
+    rows = [[f"`{code}`", one.cause, one.cure, one.budget or "none"] for code, one in RUN_CODES.items()]
+    return table(["code", "what happened", "what to do", "retries of"], rows)
 
 
 def exit_codes() -> str:
@@ -93,6 +99,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "ignored-flags": ignored_flags,
     "protocol": protocol,
     "reason-codes": reason_codes,
+    "run-codes": run_codes,
     "truth-table": truth_table,
 }
 

@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from copilot.cli.explaining.reasons import EXIT_CODES, reasons
+from copilot.cli.explaining.run_codes import RUN_CODES
 from copilot.core.podfiles import PROTOCOL
 
 ROOT = Path(__file__).parents[2]
@@ -37,4 +38,5 @@ def test_the_container_protocol_page_has_every_file_of_the_protocol() -> None:
 def test_the_errors_page_has_every_reason_and_every_exit_code() -> None:
     page = (ROOT / "docs" / "errors.md").read_text()
     assert not [code for code in reasons() if f"| `{code}` |" not in page]
+    assert not [code for code in RUN_CODES if f"\n| `{code}` |" not in page]
     assert not [code for code in EXIT_CODES if f"\n| {code} |" not in page]

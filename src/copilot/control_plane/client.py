@@ -7,6 +7,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
+from connectrpc.client import ResponseMetadata
 from connectrpc.code import Code
 from connectrpc.errors import ConnectError
 from flyteidl2.auth import identity_pb2
@@ -31,6 +32,7 @@ from flyteidl2.workflow.run_service_connect import RunServiceClientSync
 from copilot.control_plane import errors as ours
 from copilot.control_plane.interruptible import Patience, interruptible
 from copilot.control_plane.lifecycle.phases import ROOT, Phase
+from copilot.control_plane.notes import read_notes
 from copilot.core.errors import CopilotError, Unreachable
 from copilot.engine.cancel import never
 from copilot.engine.clock import SystemClock
@@ -86,8 +88,10 @@ class ControlPlaneClient:
         self._projects = ProjectServiceClientSync(url)
         self._secrets = SecretServiceClientSync(url)
 
-    def submit(self, spec: TaskSpec, literals: LiteralMap, name: str = "") -> str:
-        """Makes a run; its name."""
+    def submit(
+        self, spec: TaskSpec, literals: LiteralMap, name: str = "", noted: Callable[[str], None] = lambda _note: None
+    ) -> str:
+        """Makes a run; its name. ``noted`` is told what the server does otherwise than the task may expect."""
         request = pb.CreateRunRequest(task_spec=spec, source=rd.RUN_SOURCE_CLI)
         inputs = Inputs()
         for key in sorted(literals.literals):
@@ -97,7 +101,18 @@ class ControlPlaneClient:
             request.run_id.CopyFrom(self._run(name))
         else:
             request.project_id.CopyFrom(ProjectIdentifier(name=self.project, domain=self.domain))
-        return str(self._call(self._runs.create_run, request).run.action.id.run.name)
+        notes: list[str] = []
+
+        def create(asked: pb.CreateRunRequest, headers: Mapping[str, str]) -> pb.CreateRunResponse:
+            with ResponseMetadata() as answer:
+                response = self._runs.create_run(asked, headers=headers)
+            notes.extend(read_notes(answer.headers()))
+            return response
+
+        run = self._call(create, request).run.action.id.run.name
+        for note in notes:
+            noted(note)
+        return str(run)
 
     def runs(self, limit: int) -> list[dict[str, Any]]:
         """The newest runs."""
@@ -353,4 +368,7 @@ def _ours(error: ConnectError, url: str) -> CopilotError:
     kind = _CLASSES.get(error.code, ours.ControlPlaneError)
     if kind is Unreachable:
         return Unreachable(f"the server at {url} does not answer", op="rpc", subject=url, hint="Start it: copilot server.")
-    return kind(error.message.rstrip("."), op="rpc", subject=url)
+    told = kind(error.message.rstrip("."), op="rpc", subject=url)
+    if told.hint.rstrip(".") in told.message:  # the server's sentence ends with it
+        told.hint = ""
+    return told

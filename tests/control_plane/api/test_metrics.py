@@ -14,8 +14,10 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import text
 
+from copilot.cli.explaining.reasons import reasons
+from copilot.cli.explaining.run_codes import RUN_CODES
 from copilot.control_plane.api.live_runs import STATEMENT
-from copilot.control_plane.api.metrics import OTHER, WORDS, ServerMetrics
+from copilot.control_plane.api.metrics import OTHER, SUCCEEDED, WORDS, ServerMetrics
 from copilot.control_plane.api.metrics_endpoint import MetricsEndpoint
 from copilot.control_plane.db.database import Database
 from copilot.control_plane.facts import AttemptEnded
@@ -198,6 +200,10 @@ def test_a_name_that_a_task_chose_never_becomes_a_label() -> None:
 
 def test_every_word_of_the_server_for_an_end_is_known() -> None:
     assert set(outcome._CODES.values()) <= WORDS
+
+
+def test_every_word_of_the_server_for_an_end_can_be_explained() -> None:
+    assert {SUCCEEDED} >= WORDS - set(RUN_CODES) - set(reasons())
 
 
 def test_the_database_is_asked_once_a_second_and_where_it_is_away_the_rest_is_told(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from copilot.cli.explaining.reasons import reasons
+from copilot.cli.explaining.run_codes import RUN_CODES
 from copilot.cli.people import Invocation, PeopleCommand
 from copilot.config.nearest import did_you_mean
 from copilot.core.errors import BadFlag
@@ -25,10 +26,12 @@ def _explain(invocation: Invocation, *, what: str | None, as_json: bool) -> None
         click.echo(json.dumps([asdict(one) for one in known.values()]) if as_json else "\n".join(known))
     elif what in known:
         _explain_code(what, as_json=as_json)
+    elif what in RUN_CODES:
+        _explain_run_code(what, as_json=as_json)
     elif "/" in what or Path(what).exists():
         _explain_place(invocation, what, as_json=as_json)
     else:
-        hint = did_you_mean(what, known) or "copilot explain lists them all."
+        hint = did_you_mean(what, [*known, *RUN_CODES]) or "copilot explain lists them all."
         raise BadFlag(f"there is no reason code {what!r}", op="explain", subject=what, hint=hint)
 
 
@@ -42,6 +45,16 @@ def _explain_code(code: str, *, as_json: bool) -> None:
     click.echo(f"What happened:  {one.cause.replace(chr(96), '')}.\nWhat to do:     {one.cure}\nTried again:    {retried}.")
 
 
+def _explain_run_code(code: str, *, as_json: bool) -> None:
+    one = RUN_CODES[code]
+    if as_json:
+        click.echo(json.dumps({"code": code, **asdict(one)}))
+        return
+    retried = f"yes, while there are {one.budget} retries left" if one.budget else "no"
+    click.echo(f"{code} (how an attempt of a run ended)\n")
+    click.echo(f"What happened:  {one.cause}.\nWhat to do:     {one.cure}\nTried again:    {retried}.")
+
+
 def _explain_place(invocation: Invocation, uri: str, *, as_json: bool) -> None:
     from copilot.cli.explaining.account import account  # noqa: PLC0415 - a code needs neither stores nor messages
     from copilot.cli.explaining.evidence import gather  # noqa: PLC0415 - as above
@@ -53,7 +66,7 @@ def _explain_place(invocation: Invocation, uri: str, *, as_json: bool) -> None:
 
 
 def _complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    codes = [CompletionItem(code) for code in reasons() if incomplete and code.startswith(incomplete)]
+    codes = [CompletionItem(code) for code in [*reasons(), *RUN_CODES] if incomplete and code.startswith(incomplete)]
     return codes or [CompletionItem(incomplete, type="file")]
 
 

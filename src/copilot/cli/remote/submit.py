@@ -63,7 +63,7 @@ def _submit(session: Session, client: ControlPlaneClient, given: dict[str, Any])
         spec.task_template.metadata.timeout.FromSeconds(asked["timeout"])
     for said in shell_warnings(asked["command"], literals):
         click.echo(f"warning: {said}", err=True)
-    run = client.submit(spec, literals, given["run_name"] or "")
+    run = client.submit(spec, literals, given["run_name"] or "", lambda note: click.echo(f"note: {note}", err=True))
     if not given["wait"]:
         show_facts({"run": run}, as_json=given["as_json"])
         return 0

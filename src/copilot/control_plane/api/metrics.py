@@ -19,7 +19,8 @@ from copilot import __version__
 from copilot.control_plane.api.live_runs import LiveCollector
 from copilot.control_plane.facts import ActionCreated, AttemptEnded, AttemptStarted, RunEnded
 from copilot.control_plane.lifecycle.moves import Blame
-from copilot.control_plane.lifecycle.outcome import NEVER_STARTS, TASK_FAILED
+from copilot.control_plane.lifecycle.obstacles import REASONS as OBSTACLES
+from copilot.control_plane.lifecycle.outcome import TASK_FAILED
 from copilot.core.error_document import INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED
 from copilot.core.errors import CopilotError, PodApiUnavailable
 
@@ -29,9 +30,9 @@ _NOBODY: Final = "nobody"
 #: The server's own words for an attempt's end, beside the reasons of the error tree.
 WORDS: Final = frozenset(
     {
-        SUCCEEDED, TASK_FAILED, INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED, *NEVER_STARTS, "OOMKilled", "Evicted",
+        SUCCEEDED, TASK_FAILED, INPUT_DOWNLOAD_FAILED, OUTPUT_UPLOAD_FAILED, *OBSTACLES, "OOMKilled", "Evicted",
         "Preempted", "PodDeleted", "DeadlineExceeded", "CompletionUnproven", "OutputsNotPublished", "ErrorUnreadable",
-        "InitFailed", "PodLost", "Aborted", "TimedOut", "QueuedTimeout",
+        "InitFailed", "NodeLost", "PodLost", "Aborted", "TimedOut", "QueuedTimeout",
     }
 )  # fmt: skip
 _SHORT_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)

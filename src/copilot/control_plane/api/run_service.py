@@ -20,6 +20,7 @@ from copilot.control_plane.db.models import Action, Attempt, Run, RunLabel
 from copilot.control_plane.errors import InvalidRequest, NoSuchResource, NotServed
 from copilot.control_plane.lifecycle import moves
 from copilot.control_plane.lifecycle.phases import ROOT, Phase
+from copilot.control_plane.notes import NOTES, notes_text
 from copilot.control_plane.signals import literal_of, signal_condition
 from copilot.control_plane.tasks import find_task
 from copilot.core import podfiles
@@ -70,7 +71,6 @@ class RunService(RunWatches):
 
     async def create_run(self, request: pb.CreateRunRequest, ctx: Context) -> pb.CreateRunResponse:
         """A run, made now or by the same request before."""
-        del ctx
         office = self._office
         project, domain, name = _place(request)
         need_domain(domain, office.settings)
@@ -109,6 +109,8 @@ class RunService(RunWatches):
             return runs.create_run(unit, new, now=now, store_base=base)
 
         run, action = await office.database.write(create)
+        if notes := office.executor_notes({"spec": {"containers": [{"image": spec.task_template.container.image}]}}):
+            ctx.response_headers()[NOTES] = notes_text(notes)
         return pb.CreateRunResponse(run=messages.run_message(run, action, dict(request.run_spec.labels.values)))
 
     async def _deployed(self, request: pb.CreateRunRequest) -> TaskSpec:

@@ -215,7 +215,7 @@ class ProcessExecutor(PodApi):
     def notes(self, manifest: Pod) -> list[str]:
         """What of this pod is not as on a cluster here, a sentence each: for the run's events."""
         spec = manifest["spec"]
-        images = sorted({str(each.get("image")) for each in spec["containers"]})
+        images = sorted({str(each["image"]) for each in spec["containers"] if each.get("image")})
         said = [f"The image {image} is not used: the command runs as it stands on this machine." for image in images]
         if self.sandbox.mode != FULL:
             said.append(f"Processes are not isolated fully here (mode {self.sandbox.mode}): install bubblewrap.")

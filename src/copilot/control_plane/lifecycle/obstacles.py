@@ -29,6 +29,8 @@ _LASTING: Final = frozenset(
     }
 )
 
+REASONS: Final = _CERTAIN | _LASTING
+
 
 def obstacle(pod: Pod, *, now: float, patience_s: float) -> Ending | None:
     """How an attempt ends whose pod will not start; None while it may, and once main has begun.
