@@ -1,6 +1,6 @@
 """All of Copilot's data plane as a tree that runs from anywhere: interpreter, libraries, the standard library, packages.
 
-As ``copilot.wrapper.install``, for ``init``, ``sidecar``, ``cp`` and all the others too: what ``pip install copilot`` brings,
+As ``copilot.wrapper.install``, for ``init``, ``sidecar``, ``run`` and all the others too: what ``pip install copilot`` brings,
 and such extras as are pure Python and installed, or were asked for. Modules are compiled and come without their sources.
 """
 
