@@ -23,9 +23,9 @@ from copilot.testing.kubernetes import KubernetesDouble
 from copilot.testing.kubernetes.kubelet import Kubelet
 from copilot.testing.recording import RecordingLog
 from copilot.testing.watcher_contract import WatcherContract
-from copilot.upload.watchers.pod import PodSource
+from copilot.upload.watchers.context import PodSource, WatcherContext
 from copilot.upload.watchers.process import ProcessWatcher
-from copilot.upload.watchers.registry import WatcherContext, open_watcher
+from copilot.upload.watchers.registry import open_watcher
 
 if TYPE_CHECKING:
     from copilot.core.ports import CompletionWatcher

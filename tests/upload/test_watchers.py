@@ -19,8 +19,8 @@ from copilot.engine.clock import SystemClock
 from copilot.signals import Latch
 from copilot.testing.clock import FakeClock
 from copilot.testing.recording import RecordingLog
-from copilot.upload.watchers.pod import PodSource
-from copilot.upload.watchers.registry import WATCHERS, WatcherContext, open_watcher
+from copilot.upload.watchers.context import PodSource, WatcherContext
+from copilot.upload.watchers.registry import WATCHERS, open_watcher
 
 if TYPE_CHECKING:
     from copilot.core.ports import Completion, CompletionWatcher

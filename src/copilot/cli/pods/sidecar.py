@@ -25,7 +25,8 @@ from copilot.upload.plan import OutputTarget, UploadMode, output_types, plan_out
 from copilot.upload.run import OutputRequest, publish_outputs
 from copilot.upload.waiting import await_completion
 from copilot.upload.warm import FirstLook
-from copilot.upload.watchers.registry import WatcherContext, open_watcher
+from copilot.upload.watchers.context import WatcherContext
+from copilot.upload.watchers.registry import open_watcher
 
 if TYPE_CHECKING:
     from collections.abc import Callable

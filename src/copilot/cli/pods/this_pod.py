@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from copilot.core.errors import BadFlag
-from copilot.upload.watchers.pod import PodSource
+from copilot.upload.watchers.context import PodSource
 
 GRACE: Final = "COPILOT_GRACE_S"
 DEFAULT_GRACE_S: Final = 30.0

@@ -13,7 +13,7 @@ from copilot.upload.watchers.listening import listening
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock, Completion, Log
-    from copilot.upload.watchers.registry import WatcherContext
+    from copilot.upload.watchers.context import WatcherContext
 
 LOOK_EVERY_S: Final = 0.25
 """How often it looks even if nothing was heard: a file system may not tell (NFS, FUSE), and an event can be lost."""

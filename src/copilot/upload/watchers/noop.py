@@ -9,7 +9,7 @@ from copilot.core.ports import Completion
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock
-    from copilot.upload.watchers.registry import WatcherContext
+    from copilot.upload.watchers.context import WatcherContext
 
 
 class NoopWatcher:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote
@@ -20,11 +19,8 @@ if TYPE_CHECKING:
     import urllib3
 
     from copilot.core.ports import CancelToken, Clock, Completion, Log
-    from copilot.upload.watchers.registry import WatcherContext
+    from copilot.upload.watchers.context import PodSource, WatcherContext
 
-SERVICE_ACCOUNT: Final = "/var/run/secrets/kubernetes.io/serviceaccount"
-EVERY_S: Final = 5.0
-"""How often it asks while nothing is known: a thousand sidecars must not be a load for the API server."""
 HURRIED_S: Final = 0.1
 _SLICE_S: Final = 0.05
 _TIMEOUT_S: Final = 1.0
@@ -32,31 +28,6 @@ _OK: Final = 200
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 _NOT_FOUND: Final = 404
-
-
-@dataclass(frozen=True, slots=True)
-class PodSource:
-    """Where our pod is looked up.
-
-    Attributes:
-        api: the API server's URL.
-        name: the pod's name.
-        namespace: its namespace; empty: read from ``namespace_file``.
-        container: the task's container; empty: as the pod's annotations say, else the first.
-        token_file: the service account's token, read anew for every request since the kubelet renews it; empty: none.
-        ca_file: who signed the server's certificate.
-        namespace_file: where the pod's own namespace stands.
-        every_s: seconds between two requests while nothing is known.
-    """
-
-    api: str
-    name: str
-    namespace: str = ""
-    container: str = ""
-    token_file: str = f"{SERVICE_ACCOUNT}/token"
-    ca_file: str = f"{SERVICE_ACCOUNT}/ca.crt"
-    namespace_file: str = f"{SERVICE_ACCOUNT}/namespace"
-    every_s: float = EVERY_S
 
 
 class PodWatcher:

@@ -19,7 +19,7 @@ from copilot.core.ports import Completion
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock, Log
-    from copilot.upload.watchers.registry import WatcherContext
+    from copilot.upload.watchers.context import WatcherContext
 
 LOOK_EVERY_S: Final = 0.2
 PROC: Final = Path("/proc")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from copilot.core.completion import Saw, Witness
 from copilot.core.errors import InternalError
@@ -10,21 +10,9 @@ from copilot.core.ports import Completion
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock
-    from copilot.upload.watchers.registry import WatcherContext
+    from copilot.upload.watchers.context import SignalLatch, WatcherContext
 
 _SLICE_S: Final = 0.2
-
-
-class SignalLatch(Protocol):
-    """Remembers that a signal came; armed before anything else was imported."""
-
-    def is_set(self) -> bool:
-        """Whether it came."""
-        ...
-
-    def wait(self, timeout: float | None = None) -> bool:
-        """Blocks until it comes, at most ``timeout`` seconds; True if it did."""
-        ...
 
 
 class SignalWatcher:

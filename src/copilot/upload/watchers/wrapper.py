@@ -17,7 +17,7 @@ from copilot.upload.watchers.listening import listening
 
 if TYPE_CHECKING:
     from copilot.core.ports import CancelToken, Clock, Log
-    from copilot.upload.watchers.registry import WatcherContext
+    from copilot.upload.watchers.context import WatcherContext
 
 LOOK_EVERY_S: Final = 0.25
 FORMAT: Final = "copilot-exitcode/1"
