@@ -57,7 +57,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     settings = _settings(session, given)
     # Before anything is opened: a server that may not start leaves nothing behind.
     check_exposure(settings)
-    _check(session, settings)
+    _check(session, settings, shared=given["replicas"])
     kept = server_secrets.keep_secrets(session, given["secrets"])
     settings = replace(settings, pod_env={**settings.pod_env, **kept.pod_env})
     templates = load_templates(Path(given["pod_templates"]) if given["pod_templates"] else None)
@@ -72,7 +72,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
     with local_errors(settings.data):
         # Tasks' variables, values and logs are nobody else's on this machine; a directory that is there keeps its mode.
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-    executing = open_executor(session, given, settings.data, pod_settings, database=settings.database)
+    executing = open_executor(session, given, settings.data, pod_settings)
     settings = replace(settings, namespace=executing.namespace)
     try:
         plane = ControlPlane(
@@ -91,8 +91,15 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
         executing.close()
 
 
-def _check(session: Session, settings: ServerSettings) -> None:
+def _check(session: Session, settings: ServerSettings, *, shared: bool) -> None:
     """Raises ``BadFlag`` for what could not work, and would only be noticed when the first task fails."""
+    if shared and settings.database_url.startswith("sqlite"):
+        raise BadFlag(
+            "several servers need one database, and SQLite is for one server",
+            op="flags",
+            subject="--replicas",
+            hint="Set COPILOT_DATABASE to postgresql://….",
+        )
     url = urlsplit(settings.public_url)
     if settings.public_url and (url.scheme not in {"http", "https"} or not url.hostname):
         raise BadFlag(

@@ -45,7 +45,7 @@ class Executing:
     close: Callable[[], None] = lambda: None
 
 
-def open_executor(session: Session, given: Mapping[str, Any], data: Path, settings: PodSettings, *, database: str) -> Executing:
+def open_executor(session: Session, given: Mapping[str, Any], data: Path, settings: PodSettings) -> Executing:
     """The executor that the flags ask for.
 
     Args:
@@ -53,7 +53,6 @@ def open_executor(session: Session, given: Mapping[str, Any], data: Path, settin
         given: the server's flags.
         data: the server's directory.
         settings: how pods are made, as the flags say.
-        database: the server's database; empty: the embedded one.
 
     Raises:
         BadFlag: there is no such executor, or flags do not go together.
@@ -65,7 +64,7 @@ def open_executor(session: Session, given: Mapping[str, Any], data: Path, settin
         process = ProcessExecutor(data / "pods", require_images=given["require_images"])
         return Executing(process, settings.for_processes(), given["namespace"] or _NAMESPACE, close=process.close)
     if given["executor"] == KUBERNETES:
-        return _kubernetes(session, given, settings, database)
+        return _kubernetes(session, given, settings)
     raise BadFlag(
         f"there is no executor {given['executor']!r}",
         op="flags",
@@ -74,7 +73,7 @@ def open_executor(session: Session, given: Mapping[str, Any], data: Path, settin
     )
 
 
-def _kubernetes(session: Session, given: Mapping[str, Any], settings: PodSettings, database: str) -> Executing:
+def _kubernetes(session: Session, given: Mapping[str, Any], settings: PodSettings) -> Executing:
     from copilot.control_plane.executors.kubernetes import KubernetesExecutor  # noqa: PLC0415 - one executor a server
     from copilot.control_plane.executors.lease import LeaseLock  # noqa: PLC0415 - as above
     from copilot.control_plane.pods.labels import MANAGED  # noqa: PLC0415 - as above
@@ -89,13 +88,6 @@ def _kubernetes(session: Session, given: Mapping[str, Any], settings: PodSetting
         )
     lease = None
     if given["replicas"]:
-        if not database or database.startswith("sqlite"):
-            raise BadFlag(
-                "several servers need one database, and SQLite is for one server",
-                op="flags",
-                subject="--replicas",
-                hint="Set COPILOT_DATABASE to postgresql://….",
-            )
         identity = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
         lease = LeaseLock(cluster, namespace=namespace, name=LEASE, identity=identity, clock=session.clock)
     pods = KubernetesExecutor(cluster, clock=session.clock, log=session.log, selector=f"{MANAGED}=true")
