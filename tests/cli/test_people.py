@@ -172,6 +172,13 @@ def test_show_prints_literals_and_error_documents(tmp_path: Path) -> None:
     assert json.loads(copilot("show", f"file://{tmp_path}/error.pb", "--json").stdout)["message"] == "M"
 
 
+def test_a_sentence_that_is_shown_stays_on_one_line(tmp_path: Path) -> None:
+    sentence = "word " * 50 + "end"
+    document = idl.ErrorDocument(error=idl.ContainerError(code="C", message=sentence))
+    (tmp_path / "error.pb").write_bytes(document.SerializeToString())
+    assert f"message: {sentence}\n" in copilot("show", str(tmp_path / "error.pb")).stdout
+
+
 def test_show_of_what_is_no_message_says_so(tmp_path: Path) -> None:
     (tmp_path / "outputs.pb").write_bytes(b"\xff\xff")
     ended = copilot("show", str(tmp_path / "outputs.pb"))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import Final
 
 import click
 
 from copilot.cli.people import Invocation, PeopleCommand, completer
 from copilot.cli.staging import messages
 from copilot.core.uri import redact
+
+_UNFOLDED: Final = 2**31  # a sentence is one line: it can be searched for, and a terminal folds by itself
 
 
 @click.pass_obj
@@ -26,7 +29,7 @@ def in_words(facts: dict[str, object], *, as_json: bool) -> str:
         return json.dumps(facts, ensure_ascii=False) + "\n"
     import yaml  # noqa: PLC0415 - only to print it for people
 
-    return yaml.safe_dump(facts, allow_unicode=True, sort_keys=False) if facts else "{}\n"
+    return yaml.safe_dump(facts, allow_unicode=True, sort_keys=False, width=_UNFOLDED) if facts else "{}\n"
 
 
 command = PeopleCommand(
