@@ -160,7 +160,7 @@ def run_case(case: Case, *, server: S3Server, bucket: str, data: Path, place: Pa
                     target.mkdir()
                     argv = TOOLS[tool](case, bucket, name, target)
                 else:
-                    argv = TOOLS[tool](case, bucket, f"up-{tool}/{name}", data / name)
+                    argv = TOOLS[tool](case, bucket, f"up-{tool}-{turn}/{name}", data / name)  # rclone would find it there
                 figures[tool].append(measure(argv, environ))
                 if case.direction == "fetch":
                     check(data / name, target, tree=case.tree)
