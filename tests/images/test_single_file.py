@@ -63,7 +63,7 @@ class Image:
         (root / "usr" / "local" / "bin" / "copilot").touch()
 
     def start(
-        self, *arguments: str, environ: Mapping[str, str], writable: tuple[str, ...] = ("/tmp", "/work"), uid: int = 65532
+        self, *arguments: str, environ: Mapping[str, str], writable: tuple[str, ...] = ("/tmp", "/job"), uid: int = 65532
     ) -> subprocess.Popen[str]:
         """Read-only but for ``writable``, as a user without rights, on this machine's network."""
         binds = ["--ro-bind", str(self.root), "/", "--ro-bind", str(self.file), "/usr/local/bin/copilot"]
@@ -79,7 +79,7 @@ class Image:
         return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={})
 
     def run(
-        self, *arguments: str, environ: Mapping[str, str] | None = None, writable: tuple[str, ...] = ("/tmp", "/work")
+        self, *arguments: str, environ: Mapping[str, str] | None = None, writable: tuple[str, ...] = ("/tmp", "/job")
     ) -> subprocess.CompletedProcess[str]:
         with self.start(*arguments, environ=environ or {}, writable=writable) as process:
             try:
@@ -149,13 +149,13 @@ def test_init_and_sidecar_run_in_an_image_without_python_or_a_c_library(
     s3_server.poke(s3_bucket, "in/words.txt", b"one two\n")
     (image.root / "work" / "secret").write_text("s3cret")
     base, places = f"s3://{s3_bucket}", ("--control-dir", "/control")
-    asked = ("--input", f"words={base}/in/words.txt", "--secret", "TOKEN=file:///work/secret")
-    fetched = image.run("copilot", "init", *places, "--to-local-dir", "/work/in", *asked, environ=s3_server.environ)
+    asked = ("--input", f"words={base}/in/words.txt", "--secret", "TOKEN=file:///job/secret")
+    fetched = image.run("copilot", "init", *places, "--to-local-dir", "/job/in", *asked, environ=s3_server.environ)
     assert fetched.returncode == 0, fetched.stderr
     assert (image.root / "work" / "in" / "words").read_bytes() == b"one two\n"
     task = image.run(
         "copilot", "exec", *places, "--", "/bin/sh", "-c",
-        'test "$TOKEN" = s3cret && test -z "$SSL_CERT_FILE" && cd /work && cat in/words >out/copy.txt && expr 1 + 1 >out/n',
+        'test "$TOKEN" = s3cret && test -z "$SSL_CERT_FILE" && cd /job && cat in/words >out/copy.txt && expr 1 + 1 >out/n',
     )  # fmt: skip
     assert task.returncode == 0, task.stderr
     published = image.run(
@@ -164,7 +164,7 @@ def test_init_and_sidecar_run_in_an_image_without_python_or_a_c_library(
         *places,
         "--any-output",
         "--outputs",
-        "/work/out",
+        "/job/out",
         "--to",
         f"{base}/out",
         environ=s3_server.environ,
@@ -200,7 +200,7 @@ def test_sigterm_reaches_the_sidecar_though_a_shell_started_it(image: Image, s3_
         "--control-dir",
         "/control",
         "--outputs",
-        "/work/out",
+        "/job/out",
         "--any-output",
         "--to",
         f"s3://{s3_bucket}/term",

@@ -100,14 +100,6 @@ def test_a_refused_report_is_only_noted(listener: Listener) -> None:
     assert [each.fields["status"] for each in log.named("report.refused")] == [401]
 
 
-def test_without_an_address_nothing_is_started() -> None:
-    before = threading.active_count()
-    reporter = Reporter("", "", log=RecordingLog())
-    reporter.say("InputsStaged")
-    assert threading.active_count() == before
-    reporter.close()
-
-
 def test_a_server_that_is_not_there_costs_nothing() -> None:
     with socket.create_server(("127.0.0.1", 0)) as gone:
         url = f"http://127.0.0.1:{gone.getsockname()[1]}/"

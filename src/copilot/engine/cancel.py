@@ -113,13 +113,7 @@ class Token:
 
     def wait(self, seconds: float) -> bool:
         """Sleeps ``seconds`` on the clock, or until it is time to stop; True if it was."""
-        until_s = self._clock.monotonic_s() + seconds
-        while not self.cancelled:
-            left_s = until_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                return False
-            self._clock.sleep(min(left_s, _SLICE_S))
-        return True
+        return _wait(self, self._clock, seconds)
 
 
 class Late:
@@ -157,13 +151,17 @@ class Late:
 
     def wait(self, seconds: float) -> bool:
         """As ``Token.wait``."""
-        until_s = self._clock.monotonic_s() + seconds
-        while not self.cancelled:
-            left_s = until_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                return False
-            self._clock.sleep(min(left_s, _SLICE_S))
-        return True
+        return _wait(self, self._clock, seconds)
+
+
+def _wait(token: CancelToken, clock: Clock, seconds: float) -> bool:
+    until_s = clock.monotonic_s() + seconds
+    while not token.cancelled:
+        left_s = until_s - clock.monotonic_s()
+        if left_s <= 0:
+            return False
+        clock.sleep(min(left_s, _SLICE_S))
+    return True
 
 
 def never(clock: Clock) -> Token:

@@ -25,10 +25,10 @@ _ACCEPTED: Final = range(200, 300)
 
 
 class Reporter:
-    """Reports to one address, from a thread of its own. Without an address it does nothing at all.
+    """Reports to one address, from a thread of its own.
 
     Args:
-        url: where to; empty: nowhere.
+        url: where to.
         token: the bearer token.
         log: hears, at debug level, of reports that did not arrive.
         mask: goes over every message.
@@ -45,8 +45,6 @@ class Reporter:
 
     def say(self, step: str, message: str = "") -> None:
         """Tells of ``step`` (one word, at most 63 characters), soon. Returns at once; never raises."""
-        if not self._url:
-            return
         if self._thread is None:
             self._thread = threading.Thread(target=self._work, name="report", daemon=True)
             self._thread.start()

@@ -189,12 +189,11 @@ def error(kind: int = ContainerError.RECOVERABLE, origin: int = ExecutionError.U
             (Phase.FAILED, Blame.SYSTEM, "OutOfcpu"),
         ),
         (
-            "a wrong image name",
-            pod({"waiting": {"reason": "InvalidImageName"}}, phase="Pending"),
+            "an image that does not come (an obstacle)",
+            pod({"waiting": {"reason": "ImagePullBackOff"}}, phase="Pending"),
             NOTHING,
-            (Phase.FAILED, Blame.USER, "InvalidImageName"),
+            None,
         ),
-        ("an image that is slow to come", pod({"waiting": {"reason": "ImagePullBackOff"}}, phase="Pending"), NOTHING, None),
         (
             "an error document that is none",
             pod(terminated(0), RUNNING),

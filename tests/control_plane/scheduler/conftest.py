@@ -174,6 +174,14 @@ class World:
 
         return await self.database.write(create)
 
+    async def begun(self, *, retries: int = 0) -> tuple[int, str]:
+        """A first action whose main runs: its id, and its pod's name."""
+        action_id = await self.submit(retries=retries)
+        (pod,) = await self.created(1)
+        self.pods.start(pod)
+        await self.until(action_id, Phase.RUNNING)
+        return action_id, pod
+
     async def call(self, parent_id: int, name: str) -> int:
         """A child action, as a task that calls another one makes it."""
 

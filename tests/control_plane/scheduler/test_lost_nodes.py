@@ -45,10 +45,7 @@ def test_a_pod_that_should_have_ended_long_ago_is_on_a_lost_node() -> None:
 def test_an_attempt_on_a_lost_node_is_made_again_and_its_pod_is_held_no_longer(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world() as here:
-            action_id = await here.submit()
-            (first,) = await here.created(1)
-            pods.start(first)
-            await here.until(action_id, Phase.RUNNING)
+            action_id, first = await here.begun()
             pods.dead.set()
             pods.delete("copilot", first, grace_s=0)  # as the cluster does, when a node has said nothing for long
             _, second = await here.created(2)

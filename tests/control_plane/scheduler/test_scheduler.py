@@ -24,10 +24,7 @@ Open = Any
 def test_a_run_goes_through_every_phase_and_each_is_an_event_with_its_time(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world() as here:
-            action_id = await here.submit()
-            (pod,) = await here.created(1)
-            pods.start(pod)
-            await here.until(action_id, Phase.RUNNING)
+            action_id, pod = await here.begun()
             pods.write_log(pod, b"hello\n")
             pods.finish(pod, 0)
             action = await here.until(action_id, Phase.SUCCEEDED)
@@ -133,10 +130,7 @@ def test_a_second_attempt_that_succeeds_makes_the_run_succeed_and_the_first_stay
 def test_an_abort_ends_the_run_at_once_and_its_pod_soon(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world() as here:
-            action_id = await here.submit()
-            (pod,) = await here.created(1)
-            pods.start(pod)
-            await here.until(action_id, Phase.RUNNING)
+            action_id, pod = await here.begun()
             assert await here.abort(action_id, "enough")
             action = await here.action(action_id)
             assert (action.phase, action.abort_reason) == (Phase.ABORTED, "enough")
@@ -210,10 +204,7 @@ def test_a_timeout_ends_the_attempt_and_its_pod(run: Run, world: Open, pods: Fak
 def test_after_its_deadline_no_further_attempt_is_made(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world() as here:
-            action_id = await here.submit(retries=3)
-            (pod,) = await here.created(1)
-            pods.start(pod)
-            await here.until(action_id, Phase.RUNNING)
+            action_id, pod = await here.begun(retries=3)
             await here.change(action_id, deadline=time.time())
             action = await here.until(action_id, Phase.TIMED_OUT)
             assert (action.error_code, "deadline" in action.error_message) == ("TimedOut", True)
@@ -226,10 +217,7 @@ def test_after_its_deadline_no_further_attempt_is_made(run: Run, world: Open, po
 def test_a_task_that_ended_in_time_while_nobody_looked_is_not_late(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world() as here:
-            action_id = await here.submit()
-            (pod,) = await here.created(1)
-            pods.start(pod)
-            await here.until(action_id, Phase.RUNNING)
+            action_id, pod = await here.begun()
             await here.stop(release=False)
             pods.finish(pod, 0)
             await here.change(action_id, deadline=time.time())
@@ -354,10 +342,7 @@ def test_an_executor_that_does_not_answer_is_asked_again(run: Run, world: Open, 
 def test_a_pod_that_vanishes_is_another_attempt_and_leaves_a_trace(run: Run, world: Open, pods: FakePods) -> None:
     async def story() -> None:
         async with world() as here:
-            action_id = await here.submit()
-            (first,) = await here.created(1)
-            pods.start(first)
-            await here.until(action_id, Phase.RUNNING)
+            action_id, first = await here.begun()
             pods.vanish(first)
             _, second = await here.created(2)
             pods.start(second)

@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from copilot.control_plane.lifecycle.work import AttemptWork, Published
 
-NEVER_STARTS: Final = frozenset({"InvalidImageName", "ErrImageNeverPull"})
 _NEVER_RAN: Final = frozenset({"StartError", "ContainerCannotRun"})
 PREEMPTION: Final = "PreemptionByScheduler"
 TASK_FAILED: Final = "TaskFailed"
@@ -74,7 +73,7 @@ def attempt_outcome(work: AttemptWork, pod: Pod | None, published: Published) ->
         # The kubelet's status is up to a second old; the wrapper's own proof, with everything in the store, is not.
         if published.outputs and published.error is None and _row(published.receipt) == EXITED_0:
             return Ending(Phase.SUCCEEDED, ended_at=_told_end(published.receipt), times=seen.times)
-        return _cannot_start(pod)
+        return None
     facts = _Facts(pod, publishes=bool(work.spec.task_template.interface.outputs.variables))
     verdict = judge(list(pod_completions(pod)), trust_signal=False)
     ending = _judged(facts, verdict, published)
@@ -259,17 +258,6 @@ def _init_failed(container: Mapping[str, Any]) -> Ending:
     message = f"{what}: exit code {ended.get('exitCode')}, {ended.get('reason') or 'Error'}. {said}".strip()
     blame = Blame.SYSTEM if ours and ended.get("exitCode") not in _USER_EXIT_CODES else Blame.USER
     return Ending(Phase.FAILED, blame, INPUT_DOWNLOAD_FAILED if ours else "InitFailed", message)
-
-
-def _cannot_start(pod: Pod) -> Ending | None:
-    """A container that waits for something that will never come."""
-    status = pod.get("status") or {}
-    for each in [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]:
-        waiting = (each.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in NEVER_STARTS:
-            message = f"{each.get('name')} cannot start: {waiting.get('message') or waiting['reason']}"
-            return Ending(Phase.FAILED, Blame.USER, str(waiting["reason"]), message, retryable=False)
-    return None
 
 
 def _without_pod(work: AttemptWork, published: Published) -> Ending:

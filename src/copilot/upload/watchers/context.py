@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Protocol
 
+from copilot.engine.cancel import Latch
+
 if TYPE_CHECKING:
     from copilot.core.ports import Clock, Log
 
@@ -14,12 +16,8 @@ EVERY_S: Final = 5.0
 """How often the pod's witness asks while nothing is known: a thousand sidecars must not be a load for the API server."""
 
 
-class SignalLatch(Protocol):
+class SignalLatch(Latch, Protocol):
     """Remembers that a signal came; armed before anything else was imported."""
-
-    def is_set(self) -> bool:
-        """Whether it came."""
-        ...
 
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until it comes, at most ``timeout`` seconds; True if it did."""
