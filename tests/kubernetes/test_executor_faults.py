@@ -17,10 +17,11 @@ from copilot.core.errors import PodApiUnavailable, PodExists, PodNotFound, PodQu
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.testing.recording import RecordingLog
-from copilot.testing.small_pods import OBEYS, container, manifest, over, running
+from copilot.testing.small_pods import OBEYS, container, manifest, over, phase, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from copilot.control_plane.executors.api_client import ApiClient
     from copilot.testing.kubernetes import KubernetesDouble
@@ -197,6 +198,32 @@ def test_a_list_that_is_older_than_what_was_told_takes_nothing_back() -> None:
         if told[-1:] == [("MODIFIED", 7)]:
             break
     assert told == [("ADDED", 2), ("MODIFIED", 5), ("MODIFIED", 7)]
+
+
+def test_a_server_that_lags_behind_takes_nothing_back(
+    executor: KubernetesExecutor, double: KubernetesDouble, tmp_path: Path
+) -> None:
+    pod = manifest("n", container("main", f"while ! test -e {tmp_path}/go; do sleep 0.02; done"))
+    executor.create(pod)
+    double.storage.lag()  # a list knows the pod as it was made, and no more
+    told, stale = [], False
+    for kind, seen in executor.watch("n", token()):
+        if kind == "BOOKMARK" and stale:
+            double.storage.catch_up()
+            (tmp_path / "go").touch()
+        elif kind != "BOOKMARK":
+            told.append((kind, phase(seen)))
+            if running(seen, "main") and not stale:
+                stale = True
+                double.faults.drop_watches()
+                double.storage.create("configmaps", "n", {"metadata": {"name": "another-change"}})
+                double.storage.forget()
+            if over(seen):
+                break
+    kinds, phases = [kind for kind, _ in told], [each for _, each in told]
+    assert (kinds[0], set(kinds[1:])) == ("ADDED", {"MODIFIED"})
+    assert phases == sorted(phases, key=["Pending", "Running", "Succeeded"].index)
+    assert double.faults.calls["list pods"] >= 3
 
 
 # --- what is no API server ------------------------------------------------------------------------------------------

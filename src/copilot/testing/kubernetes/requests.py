@@ -101,7 +101,7 @@ def answer(storage: Storage, call: Call) -> tuple[int, Object]:
 def _list(storage: Storage, call: Call) -> Object:
     resource, query = call.target.resource, call.query
     wanted = selector(query.get("labelSelector", ""), query.get("fieldSelector", ""))
-    found, version = storage.list(resource.plural, call.target.namespace)
+    found, version = storage.listed(resource.plural, call.target.namespace)
     items = [each for each in found if wanted(each)]
     start, limit = 0, _whole(query, "limit")
     asked = _whole(query, "resourceVersion")

@@ -51,6 +51,7 @@ class Storage:
         self._version = 100
         self._oldest = 100
         self._listeners: list[Callable[[Change], None]] = []
+        self._lagging: tuple[dict[Key, Object], int] | None = None
 
     # --- reading ------------------------------------------------------------------------------------------------------
 
@@ -76,6 +77,25 @@ class Storage:
         with self.lock:
             keys = sorted(key for key in self._objects if key[0] == plural and namespace in {None, "", key[1]})
             return [self._objects[key] for key in keys], self._version
+
+    def listed(self, plural: str, namespace: str | None) -> tuple[Sequence[Object], int]:
+        """As ``list``, as a server that lags behind answers it."""
+        with self.lock:
+            if self._lagging is None:
+                return self.list(plural, namespace)
+            objects, version = self._lagging
+            keys = sorted(key for key in objects if key[0] == plural and namespace in {None, "", key[1]})
+            return [objects[key] for key in keys], version
+
+    def lag(self) -> None:
+        """From now on lists are answered as things are now, whatever becomes of them: a server that hears of no change."""
+        with self.lock:
+            self._lagging = dict(self._objects), self._version
+
+    def catch_up(self) -> None:
+        """Lists are true again."""
+        with self.lock:
+            self._lagging = None
 
     def since(self, version: int) -> Sequence[Change]:
         """The changes after a version. Raises 410 when they are not all kept."""
