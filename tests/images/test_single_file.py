@@ -54,7 +54,7 @@ class Image:
     def __init__(self, root: Path, file: Path, memory: Path) -> None:
         self.root, self.file, self.memory = root, file, memory
         memory.chmod(0o777)
-        for name in ("bin", "tmp", "proc", "dev", "work/in", "work/out", "etc", "control", "usr/local/bin"):
+        for name in ("bin", "tmp", "proc", "dev", "job/in", "job/out", "etc", "control", "usr/local/bin"):
             (root / name).mkdir(parents=True)
         (root / "bin" / "busybox").write_bytes(Path(BUSYBOX).read_bytes())
         (root / "bin" / "busybox").chmod(0o755)
@@ -147,12 +147,12 @@ def test_init_and_sidecar_run_in_an_image_without_python_or_a_c_library(
     image: Image, s3_server: S3Server, s3_bucket: str
 ) -> None:
     s3_server.poke(s3_bucket, "in/words.txt", b"one two\n")
-    (image.root / "work" / "secret").write_text("s3cret")
+    (image.root / "job" / "secret").write_text("s3cret")
     base, places = f"s3://{s3_bucket}", ("--control-dir", "/control")
     asked = ("--input", f"words={base}/in/words.txt", "--secret", "TOKEN=file:///job/secret")
     fetched = image.run("copilot", "init", *places, "--to-local-dir", "/job/in", *asked, environ=s3_server.environ)
     assert fetched.returncode == 0, fetched.stderr
-    assert (image.root / "work" / "in" / "words").read_bytes() == b"one two\n"
+    assert (image.root / "job" / "in" / "words").read_bytes() == b"one two\n"
     task = image.run(
         "copilot", "exec", *places, "--", "/bin/sh", "-c",
         'test "$TOKEN" = s3cret && test -z "$SSL_CERT_FILE" && cd /job && cat in/words >out/copy.txt && expr 1 + 1 >out/n',
@@ -195,7 +195,7 @@ def test_an_image_can_be_built_with_it_unpacked_and_then_has_no_place_to_write(i
 
 @pytest.mark.slow
 def test_sigterm_reaches_the_sidecar_though_a_shell_started_it(image: Image, s3_server: S3Server, s3_bucket: str) -> None:
-    (image.root / "work" / "out" / "m").write_text("5")
+    (image.root / "job" / "out" / "m").write_text("5")
     flags = (
         "--control-dir",
         "/control",
