@@ -200,7 +200,7 @@ def test_a_document_that_cannot_be_used_is_one_sentence(tmp_path: Path, document
     assert ended.stderr.count("\n") == 1
 
 
-@pytest.mark.parametrize("flags", [[], ["-o", "file/out"]])
+@pytest.mark.parametrize("flags", [[], ["-o", "file/out"], ["-o", "file/out", "--output", "n:bool"]])
 def test_what_a_command_left_is_kept_when_it_cannot_be_published(tmp_path: Path, flags: list[str]) -> None:
     scratch = tmp_path / "tmp"
     scratch.mkdir()

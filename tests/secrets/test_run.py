@@ -80,13 +80,13 @@ def test_everything_is_delivered_in_one_run_and_given_back_by_the_sidecar(
     url = f"postgresql://{user}:{password}@{postgres.host}:{postgres.port}/postgres"
     psycopg.connect(url).close()
 
-    rotator = keep_secrets(KeepRequest(memory / "handover"), resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)
+    rotator = keep_secrets(memory / "handover", resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)
     assert rotator is not None
     rotator.finish(cancel)
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url)
     assert leases(bao, accounts) == []
-    nothing = KeepRequest(memory / "nothing")
+    nothing = memory / "nothing"
     assert keep_secrets(nothing, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel) is None
 
 
@@ -122,7 +122,7 @@ def test_a_sidecar_that_is_started_again_renews_what_was_lent_and_gives_it_back(
     bao.api("POST", f"{other.replace('/creds/', '/roles/')}", bao.api("GET", accounts.replace("/creds/", "/roles/"))["data"])
     deliveries = [f"P=vault://{accounts}#password", f"{memory}/user=vault://{other}#username", f"Q=vault://{other}#password"]
     environment = deliver(SecretRequest(deliveries=list(map(parse_delivery, deliveries)), hand_over=hand_over), bao, log)
-    keep_secrets(KeepRequest(hand_over), resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)  # and it is killed
+    keep_secrets(hand_over, resolver_for(bao, log), clock=CLOCK, log=log, cancel=cancel)  # and it is killed
     before = (memory / "user").read_text()
     assert environment["P"] not in hand_over.read_text()
     lent = [f"{path}/{key}" for path in (accounts, other) for key in leases(bao, path)]
@@ -130,7 +130,7 @@ def test_a_sidecar_that_is_started_again_renews_what_was_lent_and_gives_it_back(
         (memory / "user").unlink()
 
     assert not any(was_renewed(bao, lease) for lease in lent)
-    rotator = keep_secrets(KeepRequest(hand_over), resolver_for(bao, log), clock=MinuteLater(), log=log, cancel=cancel)
+    rotator = keep_secrets(hand_over, resolver_for(bao, log), clock=MinuteLater(), log=log, cancel=cancel)
     assert rotator is not None
     changed = rotator.step(cancel)
     assert was_renewed(bao, lent[0])
@@ -161,7 +161,7 @@ def test_what_another_login_was_lent_is_given_back_or_said_to_stay(
     login = VaultSettings(address=bao.address, role_id=role_id, secret_id=secret_id, auth_mount=mount)
     request = SecretRequest(deliveries=[parse_delivery(f"P=vault://{accounts}#password")], hand_over=hand_over)
     deliver_secrets(request, resolver_for(bao, log, login), clock=CLOCK, log=log, cancel=cancel, grace=lambda: cancel)
-    keep_secrets(KeepRequest(hand_over), resolver_for(bao, log, login), clock=CLOCK, log=log, cancel=cancel)  # is killed
+    keep_secrets(hand_over, resolver_for(bao, log, login), clock=CLOCK, log=log, cancel=cancel)  # is killed
     custody = Custody(KeepRequest(hand_over), lambda: resolver_for(bao, log, login), clock=CLOCK, log=log)
     assert custody.know()
     (lease,) = leases(bao, accounts)

@@ -17,7 +17,9 @@ from copilot.core.output_place import Place, misfit
 from copilot.core.output_scalars import MSGPACK_TAG, duration_primitive, enum_value, scalar_from_bytes
 
 if TYPE_CHECKING:
-    from copilot.core.outputs import Entry, LiteralBuilder
+    from collections.abc import Callable
+
+    from copilot.core.output_entries import Sending
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +27,12 @@ class JsonLiterals:
     """Literals of the values inside one JSON text.
 
     Args:
-        builder: takes the files and directories that a text of the JSON names.
-        entry: the file the JSON stands in.
+        sends: what must be sent for the literals so far: what a variant noted that does not fit after all is taken off again.
+        send_beside: the literal of a file or directory that a text of the JSON names by its path; it notes what must be sent.
     """
 
-    builder: LiteralBuilder
-    entry: Entry
+    sends: list[Sending]
+    send_beside: Callable[[Place, idl.LiteralType, str], idl.Literal]
 
     def build(self, place: Place, literal_type: idl.LiteralType, value: JsonValue) -> idl.Literal:
         """The literal of one value.
@@ -75,11 +77,11 @@ class JsonLiterals:
 
     def _union(self, place: Place, literal_type: idl.LiteralType, value: JsonValue) -> idl.Literal:
         for variant in literal_type.union_type.variants:
-            before = len(self.builder.sends)
+            before = len(self.sends)
             try:
                 inner = self.build(place, variant, value)
             except BadOutput:
-                del self.builder.sends[before:]
+                del self.sends[before:]
                 continue
             return union_literal(variant, inner)
         problem = f"{json_kind(value)} fits none of its variants"
@@ -89,7 +91,7 @@ class JsonLiterals:
         if is_uri(text):
             name = text.rpartition("/")[2]
             return stored_literal(literal_type, text, directory=declared_directory(literal_type), name=name)
-        return self.builder.send_beside(place, literal_type, self.entry, text)
+        return self.send_beside(place, literal_type, text)
 
 
 def _simple(place: Place, literal_type: idl.LiteralType, value: JsonValue) -> idl.Literal:

@@ -7,10 +7,12 @@ A value is looked for where the inputs' layout would put it: a scalar is a file'
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Protocol
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
 from copilot.core import idl
 from copilot.core.errors import BadOutput
+from copilot.core.output_entries import Sending
 from copilot.core.output_json import parse_json
 from copilot.core.output_literals import declared_directory, is_uri, stored_literal, union_literal
 from copilot.core.output_place import Place, misfit, shown
@@ -19,48 +21,9 @@ from copilot.core.output_values import JsonLiterals
 from copilot.core.types_text import is_none, type_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from copilot.core.output_entries import Entry
 
 _MANY: Final = 5
-
-
-class Entry(Protocol):
-    """A file or a directory the task wrote; links are already followed, devices already refused."""
-
-    @property
-    def name(self) -> str:
-        """Its own name, without the directories above."""
-        ...
-
-    @property
-    def shown(self) -> str:
-        """Its path, for messages."""
-        ...
-
-    @property
-    def is_directory(self) -> bool:
-        """Whether it is one; else it is a regular file."""
-        ...
-
-    def read(self) -> bytes:
-        """A file's whole content."""
-        ...
-
-    def entries(self) -> Sequence[Entry]:
-        """What a directory holds, by name."""
-        ...
-
-    def beside(self, path: str) -> Entry | None:
-        """What ``path`` means to the task: a path below the output directory; None if nothing is there."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Sending:
-    """An entry whose bytes belong to a literal, and the URI the literal names."""
-
-    entry: Entry
-    uri: str
 
 
 @dataclass(slots=True)
@@ -161,9 +124,9 @@ class LiteralBuilder:
 
     def _json(self, place: Place, literal_type: idl.LiteralType, entry: Entry, hint: str) -> idl.Literal:
         value = parse_json(place, literal_type, text_of(place, literal_type, entry.read()), hint=hint)
-        return JsonLiterals(self, entry).build(place, literal_type, value)
+        return JsonLiterals(self.sends, partial(self._send_beside, entry)).build(place, literal_type, value)
 
-    def send_beside(self, place: Place, literal_type: idl.LiteralType, entry: Entry, path: str) -> idl.Literal:
+    def _send_beside(self, entry: Entry, place: Place, literal_type: idl.LiteralType, path: str) -> idl.Literal:
         """The literal of a file or directory that a JSON text names by its path in the output directory.
 
         Raises:

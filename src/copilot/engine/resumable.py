@@ -211,7 +211,7 @@ class ResumableSend:
     def _take_up(self, crew: Crew[Receipt], beat: Beat) -> ObjectInfo | None:
         """Finds what an earlier process has brought. The object itself, when it is there whole."""
         found: list[tuple[MultipartUpload, dict[int, Part]]] = []
-        for upload_id in self.context.uploads.claim(self.location, self.context, crew):
+        for upload_id in self.context.uploads.claim(self.location, self.context.retrier, self.context.log, crew):
             beat.touch()
             upload = self.location.store.multipart(self.location.key, upload_id)
             try:

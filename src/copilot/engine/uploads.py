@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 from copilot.core.errors import StoreError
 
 if TYPE_CHECKING:
-    from copilot.core.ports import CancelToken, Location
-    from copilot.engine.context import Context
+    from copilot.core.ports import CancelToken, Location, Log
+    from copilot.engine.retry import Retrier
 
 
 class Uploads:
@@ -21,20 +21,20 @@ class Uploads:
         self._asked: set[tuple[int, str]] = set()
         self._known: dict[tuple[int, str], list[str]] = {}
 
-    def claim(self, location: Location, context: Context, cancel: CancelToken) -> list[str]:
+    def claim(self, location: Location, retrier: Retrier, log: Log, cancel: CancelToken) -> list[str]:
         """The ids of unfinished uploads of this object; nobody else gets them."""
         store, prefix = location.store, location.key.rpartition("/")[0]
         with self._lock:
             if (id(store), prefix) not in self._asked:
                 self._asked.add((id(store), prefix))
                 try:
-                    found = context.retrier.call(
+                    found = retrier.call(
                         lambda: list(store.pending_uploads(prefix)), cancel=cancel, op="list", subject=location.uri
                     )
                 except StoreError as error:
                     if error.transient:
                         raise
-                    context.log.event("resume.unlisted", level="warning", reason=error.reason, error=error.message)
+                    log.event("resume.unlisted", level="warning", reason=error.reason, error=error.message)
                     found = []
                 for key, upload_id in found:
                     self._known.setdefault((id(store), key), []).append(upload_id)

@@ -143,7 +143,15 @@ class Custody:
                 resolver = self._open()
                 self._resolvers.append(resolver)  # first: what it comes to hold is given back, also when it is stopped there
                 try:
-                    rotator = keep_secrets(self._request, resolver, clock=self._clock, log=self._log, cancel=self._stop)
+                    rotator = keep_secrets(
+                        self._request.hand_over,
+                        resolver,
+                        interval_s=self._request.interval_s,
+                        notify=self._request.notify,
+                        clock=self._clock,
+                        log=self._log,
+                        cancel=self._stop,
+                    )
                 except CopilotError:
                     if not (resolver.opened() or resolver.lends()):
                         self._resolvers.remove(resolver)

@@ -13,26 +13,45 @@ from copilot.secrets.values import Payload, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from copilot.core.ports import CancelToken, Clock, Log
     from copilot.core.secret_ports import SecretRef
-    from copilot.secrets.custody import KeepRequest
     from copilot.secrets.inject import Delivery
+    from copilot.secrets.notify import Notify
     from copilot.secrets.resolver import Resolver
     from copilot.secrets.values import Lease
 
 
-def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log: Log, cancel: CancelToken) -> Rotator | None:
+def keep_secrets(
+    hand_over: Path,
+    resolver: Resolver,
+    *,
+    interval_s: float | None = None,
+    notify: Notify | None = None,
+    clock: Clock,
+    log: Log,
+    cancel: CancelToken,
+) -> Rotator | None:
     """A rotator over what init handed over; None if it handed nothing over. Drive it with ``run``, and ``finish`` it.
 
     A sidecar that was started again finds where secrets were placed, but no values: they are read anew, and files that hold
     others are rewritten. What cannot be read is left as it is, with a warning. What was lent before is given back at the end;
     until then it goes on being renewed, and is not replaced unless a template holds it.
 
+    Args:
+        hand_over: the file that init leaves.
+        resolver: reads, lends and gives back.
+        interval_s: how often values without a lease are read again; None for never.
+        notify: tells the app of changes; None for nobody.
+        clock: time.
+        log: hears of everything but values.
+        cancel: stops the reading.
+
     Raises:
         LocalIOError: what was handed over cannot be read.
     """
-    taken = HandOver(request.hand_over, clock).take(resolver)
+    taken = HandOver(hand_over, clock).take(resolver)
     if taken is None:
         return None
     placed: Sequence[Delivery] = taken.placed
@@ -48,8 +67,8 @@ def keep_secrets(request: KeepRequest, resolver: Resolver, *, clock: Clock, log:
         clock=clock,
         log=log,
         templates=templates,
-        interval_s=request.interval_s,
-        notify=request.notify,
+        interval_s=interval_s,
+        notify=notify,
         allow_disk=taken.allow_disk,
         stale=taken.again,
     )

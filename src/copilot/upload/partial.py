@@ -41,6 +41,11 @@ class Kept:
     skipped: int = 0
     complete: bool = True
 
+    @property
+    def whole(self) -> bool:
+        """Whether all of it is there."""
+        return self.complete and not self.skipped
+
     def fields(self) -> dict[str, object]:
         """As the receipt has it."""
         return {

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from copilot.engine.transfer import Transfer
     from copilot.engine.verify import Manifest
     from copilot.upload.earlier import Earlier
+    from copilot.upload.partial import Kept
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +119,7 @@ def publish_outputs(
     start: CompletionWatcher | None = None,
     over: Latch | None = None,
     told: Callable[[CopilotError], None] | None = None,
+    kept: Callable[[Kept], None] | None = None,
     guard: Callable[[CancelToken], None] | None = None,
     mask: Callable[[str], str] | None = None,
     earlier: Earlier | None = None,
@@ -136,6 +138,7 @@ def publish_outputs(
         start: waited for first; None does not wait.
         over: once it is set, nobody waits for ``start``: the task is over, or will not begin.
         told: called with what went wrong before what the task left is kept: the reason is small, and comes first.
+        kept: called with what ``partial/`` has come to hold of it.
         guard: looks at what the task left before any of it leaves the pod; what it raises keeps all of it here.
         mask: goes over the text of the receipt.
         earlier: knows what an earlier life of this sidecar has published; None where there can be none.
@@ -188,6 +191,8 @@ def publish_outputs(
             end_leftovers((send.uri for send in plan.sends), transfer=transfer, log=log, cancel=budget)
     except CopilotError as error:
         _keep(request, course, error, transfer=transfer, log=log, cancel=cancel, told=told, guard=guard)
+        if kept is not None and course.partial is not None:
+            kept(course.partial)
         leave_receipt(
             request.target, course, transfer=transfer, log=log, cancel=cancel, error=error, beside=request.write_receipt
         )

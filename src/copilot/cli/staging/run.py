@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -34,6 +34,7 @@ from copilot.upload.run import OutputRequest, OutputsPublished, publish_outputs
 if TYPE_CHECKING:
     from copilot.cli.session import Session
     from copilot.core.ports import CancelToken, Clock
+    from copilot.upload.partial import Kept
 
 INPUT_DIR: Final = "INPUT_DIR"
 OUTPUT_DIR: Final = "OUTPUT_DIR"
@@ -105,15 +106,14 @@ def _in(places: Workplace, session: Session, given: dict[str, Any], command: Seq
         cancel=cancel,
     )
     ended = Ended(code, session.clock)
+    partial: list[Kept] = []
     try:
-        published = _publish(session, given, places, ended, cancel)
+        published = _publish(session, given, places, ended, cancel, kept=partial.append)
     except TaskError as error:
         ours = session.fail(error, code=OUTPUT_UPLOAD_FAILED, prefix=_prefix(given["outputs"]))
         return code or ours
-    except OutputError:  # what the command left is under partial/
-        raise
-    except BaseException:
-        if code == 0:
+    except BaseException as error:
+        if code == 0 and not (isinstance(error, OutputError) and any(each.whole for each in partial)):
             places.keep_outputs(session.log)
         raise
     session.clear_progress()
@@ -141,7 +141,13 @@ def _local_values(places: Workplace) -> dict[str, object]:
 
 
 def _publish(
-    session: Session, given: dict[str, Any], places: Workplace, ended: Ended, cancel: CancelToken
+    session: Session,
+    given: dict[str, Any],
+    places: Workplace,
+    ended: Ended,
+    cancel: CancelToken,
+    *,
+    kept: Callable[[Kept], None],
 ) -> OutputsPublished | None:
     interface = declare_outputs(given["output"], places.outputs)
     prefix = _prefix(given["outputs"])
@@ -168,6 +174,7 @@ def _publish(
         log=session.log,
         cancel=cancel,
         told=tell,
+        kept=kept,
     )
 
 
