@@ -1,4 +1,4 @@
-"""The SIGTERM latch. Imports only ``os`` and ``signal``, so that it is armed before anything else is loaded.
+"""The SIGTERM latch. Imports only ``os``, ``signal`` and ``time``, so that it is armed before anything else is loaded.
 
 A signal is remembered, never acted upon in the handler: work polls the latch through a cancel token, and the sidecar takes
 SIGTERM for one witness of how the task ended. A second SIGINT is a person who does not want to wait: it interrupts at once.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 
 #: Environment variable with the control directory, where ``ARMED`` is written.
 CONTROL_DIR = "COPILOT_CONTROL_DIR"
@@ -21,6 +22,7 @@ class Latch:
     def __init__(self) -> None:
         self._received = 0
         self._again = 0
+        self._received_s = 0.0
         self._reader, self._writer = os.pipe()
         os.set_blocking(self._writer, False)
         self.armed_error: OSError | None = None
@@ -30,6 +32,11 @@ class Latch:
     def received(self) -> int:
         """The number of the first signal, 0 before it."""
         return self._received
+
+    @property
+    def received_s(self) -> float:
+        """When it came, in ``time.monotonic`` seconds; 0 before it."""
+        return self._received_s
 
     @property
     def again(self) -> int:
@@ -58,6 +65,7 @@ class Latch:
             if number == signal.SIGINT:
                 raise KeyboardInterrupt
             return
+        self._received_s = time.monotonic()  # before the number: who sees that one finds the time
         self._received = number
         os.write(self._writer, b"x")
 

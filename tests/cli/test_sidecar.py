@@ -6,10 +6,11 @@ import base64
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
@@ -18,7 +19,7 @@ import pytest
 
 from copilot.cli.pods.sidecar import tellable
 from copilot.core import idl
-from copilot.core.errors import AccessDenied, BadOutput, CopilotError, TaskEvicted, TaskFailed
+from copilot.core.errors import AccessDenied, BadOutput, CopilotError, TaskEvicted, TaskFailed, Unreachable
 
 if TYPE_CHECKING:
     from copilot.cli.pods.kept_secrets import Keeping
@@ -35,17 +36,17 @@ def interface(**types: int) -> str:
 
 
 class Sidecar:
-    def __init__(self, home: Path, *more: str, name: str = "copilot") -> None:
+    def __init__(self, home: Path, *more: str, name: str = "copilot", to: str = "", environ: Mapping[str, str] = CLEAN) -> None:
         self.outputs, self.published, self.control = home / "out", home / "published", home / "control"
         self.termination = home / "termination-log"
         self.outputs.mkdir()
-        places = ["--from-local-dir", self.outputs, "--to-output-prefix", self.published, "--control-dir", self.control]
+        places = ["--from-local-dir", self.outputs, "--to-output-prefix", to or self.published, "--control-dir", self.control]
         flags = ["--interface", interface(n=idl.SimpleType.INTEGER), "--termination-log", self.termination, *more]
         self.process = subprocess.Popen(
             [EXECUTABLE.with_name(name), "sidecar", *map(str, places), *map(str, flags)],
             stderr=subprocess.PIPE,
             text=True,
-            env=CLEAN,
+            env=environ,
         )
         deadline = time.monotonic() + 30
         while not (self.control / "ARMED").exists():
@@ -112,6 +113,29 @@ def test_a_missing_output_is_one_sentence_in_every_place(tmp_path: Path, started
     assert idl.ErrorDocument.FromString((sidecar.published / "error.pb").read_bytes()).error.message.startswith(
         "MissingOutput: "
     )
+
+
+@pytest.mark.parametrize("witness", ["marker", "signal"])
+def test_a_store_that_stays_away_is_the_reason_told_before_sigkill_comes(
+    tmp_path: Path, started: list[Sidecar], witness: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    environ = {**CLEAN, "COPILOT_GRACE_S": "5", "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    flags = ["--endpoint", f"http://127.0.0.1:{port}", "--trust-signal"]
+    sidecar = Sidecar(tmp_path, *flags, to="s3://b/out", environ=environ)
+    started.append(sidecar)
+    (sidecar.outputs / "n").write_text("5")
+    if witness == "marker":
+        (sidecar.outputs / "_SUCCESS").touch()
+        time.sleep(1)
+        assert sidecar.process.poll() is None  # nobody told it to end: there is time
+    began = time.monotonic()
+    sidecar.process.send_signal(signal.SIGTERM)
+    code, told = sidecar.end()
+    assert time.monotonic() - began < 5
+    assert code == Unreachable.exit_code, told
+    assert sidecar.termination.read_text().startswith("StoreUnreachable: The store at 127.0.0.1 cannot be reached")
 
 
 def test_ctrl_c_publishes_nothing_and_ends_with_130(tmp_path: Path, started: list[Sidecar]) -> None:

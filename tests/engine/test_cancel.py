@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from copilot.core.errors import Cancelled, DeadlineExceeded
-from copilot.engine.cancel import Late, Token
+from copilot.engine.cancel import Late, Notice, Token
 from copilot.testing.clock import FakeClock
 
 
@@ -69,6 +69,21 @@ def test_the_first_reason_stays() -> None:
     token.cancel("the first error")
     token.cancel("another")
     with pytest.raises(Cancelled, match="the first error"):
+        token.check()
+
+
+def test_what_is_left_after_a_notice_has_no_end_before_it() -> None:
+    clock, notices = FakeClock(), list[float]()
+    token = Token(clock, parent=Notice(clock, lambda: max(notices, default=None), 28, budget="the grace period (30 s)"))
+    clock.advance(1000)
+    assert token.remaining_s() is None
+    assert not token.wait(5)
+    notices.append(clock.monotonic_s())
+    assert token.remaining_s() == 28
+    clock.advance(27)
+    token.check()
+    assert token.wait(5)
+    with pytest.raises(DeadlineExceeded, match=r"the grace period \(30 s\) is over"):
         token.check()
 
 

@@ -364,7 +364,7 @@ def test_what_a_failed_task_left_takes_no_more_than_the_grace_period(world: Worl
     failed = [Says(Witness.WRAPPER, Saw.EXITED, 3)]
     engine = Stuck(world.transfer)
     with pytest.raises(TaskFailed):
-        world.publish({"f": FILE}, transfer=engine, watchers=failed, keep_partial_s=0.2)
+        world.publish({"f": FILE}, transfer=engine, watchers=failed, cancel=Token(world.clock, timeout_s=0.2))
     assert world.log.named("partial.failed")[0].fields["reason"] == "DeadlineExceeded"
     assert world.document("_receipt.json")["partial"]["complete"] is False
     assert engine.order == [f"{world.meta}/_receipt.json"] * 2

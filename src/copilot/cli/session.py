@@ -20,7 +20,7 @@ from copilot.telemetry.redact import Redactor
 if TYPE_CHECKING:
     from copilot.cli.outcome import Outcome
     from copilot.config import Configuration
-    from copilot.core.ports import Log, Progress, Stores
+    from copilot.core.ports import CancelToken, Log, Progress, Stores
     from copilot.engine.transfer import Transfer
     from copilot.telemetry.bar import BarProgress
     from copilot.telemetry.report import Reporter
@@ -38,6 +38,11 @@ class Latch(Protocol):
     @property
     def received(self) -> int:
         """The signal's number, 0 before it."""
+        ...
+
+    @property
+    def received_s(self) -> float:
+        """When it came, in monotonic seconds."""
         ...
 
     @property
@@ -98,6 +103,8 @@ class Session:
         self.clock = SystemClock()
         self.patience_s: float | None = None
         """How long a store that fails is tried again, in seconds, if not as usual; set it before ``transfer`` is used."""
+        self.last_words: CancelToken | None = None
+        """Until when a failure may be told to the store; None for as long as it takes."""
         self.redactor = Redactor()
         for secret in config.secret_values(configuration):
             self.redactor.register(secret)
@@ -194,9 +201,10 @@ class Session:
         return Token(self.clock, timeout_s=timeout_s or None, latch=self.latch, budget=budget)
 
     def tell_store(self, exception: BaseException, *, code: str, prefix: str, beside: bool = False) -> Outcome:
-        """Leaves the error document of ``exception`` below ``prefix``, once; gives what the exception comes to.
+        """Leaves the termination message, then the error document of ``exception`` below ``prefix``; gives what it comes to.
 
-        With ``beside`` a document that is there and says more stays.
+        The document is written once; with ``beside`` one that is there and says more stays. The message costs nothing, and so
+        comes first: SIGKILL may come while a store is waited for.
         """
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
@@ -206,6 +214,9 @@ class Session:
             failure_exit_code=settings.failure_exit_code,
             signal_number=self.latch.received,
         )
+        if code:
+            create = str(settings.termination_log) != config.values.TERMINATION_LOG
+            outcome.write_termination_message(settings.termination_log, end.message(), create=create)
         # Whoever asks a second time to stop wants no more of it.
         if code and prefix and not self._told_store and not self.latch.again:
             self._told_store = True
@@ -215,7 +226,9 @@ class Session:
                 prefix=prefix,
                 err_output_name=settings.err_output_name,
                 transfer=self.transfer,
-                cancel=Token(self.clock, timeout_s=ERROR_DOCUMENT_S, budget="the time for the error document"),
+                cancel=Token(
+                    self.clock, timeout_s=ERROR_DOCUMENT_S, parent=self.last_words, budget="the time for the error document"
+                ),
                 log=self.log,
                 beside=beside,
             )
@@ -231,13 +244,9 @@ class Session:
         """
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
-        settings = self.configuration
         end = self.tell_store(exception, code=code, prefix=prefix, beside=self.command == "sidecar")
-        if code:
-            create = str(settings.termination_log) != config.values.TERMINATION_LOG
-            outcome.write_termination_message(settings.termination_log, end.message(), create=create)
-            if step := FAILED_STEPS.get(self.command):
-                self.report(step, end.message())
+        if code and (step := FAILED_STEPS.get(self.command)):
+            self.report(step, end.message())
         self.clear_progress()
         outcome.tell(end, self.log, during=self.command)
         self.close()

@@ -366,7 +366,7 @@ def _attempt(attempt: rd.ActionAttempt) -> dict[str, Any]:
 
 def _ours(error: ConnectError, url: str) -> CopilotError:
     kind = _CLASSES.get(error.code, ours.ControlPlaneError)
-    if kind is Unreachable:
+    if kind is Unreachable and error.__cause__ is not None:  # without a cause it is the server's own word
         return Unreachable(f"the server at {url} does not answer", op="rpc", subject=url, hint="Start it: copilot server.")
     told = kind(error.message.rstrip("."), op="rpc", subject=url)
     if told.hint.rstrip(".") in told.message:  # the server's sentence ends with it

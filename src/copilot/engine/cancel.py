@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Protocol
 from copilot.core.errors import Cancelled, DeadlineExceeded, Interrupted
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from copilot.core.ports import CancelToken, Clock
 
 _SLICE_S = 0.05
@@ -148,6 +150,46 @@ class Late:
         """As the other token says, and ``by_s`` more."""
         left_s = self._token.remaining_s()
         return None if left_s is None else left_s + self._by_s
+
+    def wait(self, seconds: float) -> bool:
+        """As ``Token.wait``."""
+        return _wait(self, self._clock, seconds)
+
+
+class Notice:
+    """A token that ends ``seconds`` after a notice: what a process has left once it was told to end.
+
+    Args:
+        clock: whose monotonic time the seconds are in.
+        noticed_s: when the notice came, in those seconds; None until then, and this token has no end.
+        seconds: from the notice to the end.
+        budget: what the seconds are, as a person reads it.
+    """
+
+    def __init__(self, clock: Clock, noticed_s: Callable[[], float | None], seconds: float, *, budget: str) -> None:
+        """See the class."""
+        self._clock = clock
+        self._noticed_s = noticed_s
+        self._seconds = seconds
+        self._budget = budget
+
+    def check(self) -> None:
+        """Raises ``DeadlineExceeded`` once the time is over."""
+        if self.cancelled:
+            raise DeadlineExceeded(
+                f"{self._budget} is over",
+                hint="Give the pod a longer terminationGracePeriodSeconds, or leave less for the end.",
+            )
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the time is over."""
+        return self.remaining_s() == 0
+
+    def remaining_s(self) -> float | None:
+        """Seconds that are left; None before the notice."""
+        noticed_s = self._noticed_s()
+        return None if noticed_s is None else max(0.0, noticed_s + self._seconds - self._clock.monotonic_s())
 
     def wait(self, seconds: float) -> bool:
         """As ``Token.wait``."""

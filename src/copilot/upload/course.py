@@ -11,7 +11,7 @@ from copilot.core.errors import CopilotError, Interrupted
 from copilot.core.manifest import receipt_document
 from copilot.core.uri import join, redact
 from copilot.core.values import Totals
-from copilot.engine.cancel import Token
+from copilot.engine.cancel import Late, Token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from copilot.upload.publish import Published
 
 _RECEIPT_TIMEOUT_S: Final = 15.0
+_LATE_S: Final = 1.0  # what was kept in partial/ is told, though that took all the time there was
 
 
 @dataclass(slots=True)
@@ -94,7 +95,12 @@ def leave_receipt(
     )
     if course.mask is not None:
         document = course.mask(document.decode()).encode()
-    token = Token(course.clock, timeout_s=_RECEIPT_TIMEOUT_S, parent=cancel, budget="the time for the receipt")
+    token = Token(
+        course.clock,
+        timeout_s=_RECEIPT_TIMEOUT_S,
+        parent=Late(course.clock, cancel, _LATE_S),
+        budget="the time for the receipt",
+    )
     places = [course.partial.uri] if course.partial is not None and course.partial.objects else []
     places += [target.output_prefix] if beside else []
     for place in places:

@@ -70,7 +70,6 @@ class OutputRequest:
         scratch: where a temporary file may be written; None for the system's own place.
         sent_file: where it is noted what has been uploaded, for a restart; None notes it in memory.
         grace_s: seconds between SIGTERM and SIGKILL, where they are known.
-        keep_partial_s: seconds for ``partial/``, so that the last words come before SIGKILL; None for no limit of its own.
     """
 
     directory: Path
@@ -88,7 +87,6 @@ class OutputRequest:
     scratch: Path | None = None
     sent_file: Path | None = None
     grace_s: float | None = None
-    keep_partial_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,10 +248,9 @@ def _keep(
             return
     # What the task left may be much and the time short: the verdict is there before it, and once more after it.
     leave_receipt(request.target, course, transfer=transfer, log=log, cancel=cancel, error=error, beside=request.write_receipt)
-    limited = Token(course.clock, timeout_s=request.keep_partial_s, parent=budget, budget="the grace period")
     with course.step("partial"):
         course.partial = keep_partial(
-            request.directory, request.target.output_prefix, transfer=transfer, log=log, cancel=limited
+            request.directory, request.target.output_prefix, transfer=transfer, log=log, cancel=budget
         )
 
 

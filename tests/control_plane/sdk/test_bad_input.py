@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -229,3 +230,18 @@ def test_what_this_server_does_otherwise_is_said_at_submission(server: ServerPro
     submitted = server.copilot("submit", "--image", "alpine:3", "--", "true")
     assert submitted.returncode == 0
     assert "note: The image alpine:3 is not used: the command runs as it stands on this machine." in submitted.stderr
+
+
+def test_a_store_that_is_away_is_not_taken_for_the_server(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    environ = {"AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "a", "AWS_SECRET_ACCESS_KEY": "b"}
+    server = ServerProcess(tmp_path, "", flags=("--store", "s3://bucket/runs"), environ=environ)
+    server.start()
+    try:
+        ended = server.copilot("doctor", "--json")
+        said = {row["check"]: row for row in map(json.loads, ended.stdout.splitlines())}
+        assert (ended.returncode, said["server"]["state"], said["store"]["state"]) == (30, "ok", "FAILED")
+        assert said["store"]["said"].startswith("The store at 127.0.0.1 cannot be reached for s3://bucket/runs/")
+    finally:
+        server.stop()

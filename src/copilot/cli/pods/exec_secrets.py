@@ -47,6 +47,7 @@ class Asked:
     def __init__(self, pending: Callable[[], int]) -> None:
         """``pending`` gives the number of one that asks us to stop, or 0."""
         self.again = 0
+        self.received_s = 0.0  # nobody here counts from it
         self._pending = pending
 
     @property

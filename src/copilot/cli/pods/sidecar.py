@@ -14,7 +14,7 @@ from copilot.cli.arguments.pflag import check_choices
 from copilot.cli.arguments.values import message_of, seconds_of
 from copilot.cli.outcome import error_document_names
 from copilot.cli.pods.kept_secrets import kept
-from copilot.cli.pods.this_pod import grace_of, pod_source, pod_uid
+from copilot.cli.pods.this_pod import FOR_GIVING_BACK_S, FOR_LAST_WORDS_S, grace_of, pod_source, pod_uid
 from copilot.config.flyte import flag
 from copilot.core import idl, podfiles
 from copilot.core.error_document import OUTPUT_UPLOAD_FAILED, sidecar_code
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from copilot.cli.arguments.pflag import Parsed
     from copilot.cli.pods.kept_secrets import Keeping
+    from copilot.cli.pods.this_pod import Grace
     from copilot.cli.session import Latch, Session
     from copilot.core.ports import CompletionWatcher
 
@@ -62,6 +63,10 @@ class Only:
         """Whether this signal came first."""
         return self._latch.received == self._number
 
+    def since_s(self) -> float | None:
+        """When it came, in monotonic seconds; None if it did not."""
+        return self._latch.received_s if self.is_set() else None
+
     def wait(self, timeout: float | None = None) -> bool:
         """Blocks until a signal comes; True if it was this one."""
         self._latch.wait(timeout)
@@ -82,7 +87,7 @@ def run(session: Session, parsed: Parsed) -> int:
             interface = declare(Path(parsed.last("from-local-dir")))
         declared = output_types(interface)
         if declared:
-            request = _request(session, parsed, interface)
+            request = _request(session, parsed, interface, grace_s=_grace(session, parsed).seconds)
             plan = plan_outputs(request.directory, declared, request.target, mode=request.mode)
             sys.stdout.write("".join(f"{line}\n" for line in plan.lines()))
         return 0
@@ -100,8 +105,14 @@ def run(session: Session, parsed: Parsed) -> int:
 
 def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, keeping: Keeping | None) -> int:
     declared = output_types(interface)
+    grace = _grace(session, parsed)
+    terminated = Only(session.latch, signal.SIGTERM)
+    session.last_words = grace.token(session.clock, terminated.since_s, spare_s=FOR_GIVING_BACK_S)
     cancel = Token(
-        session.clock, latch=Stop(session.latch), why="SIGINT, or a second SIGTERM, told us to give up: nothing is published"
+        session.clock,
+        latch=Stop(session.latch),
+        why="SIGINT, or a second SIGTERM, told us to give up: nothing is published",
+        parent=grace.token(session.clock, terminated.since_s, spare_s=FOR_LAST_WORDS_S),
     )
     if not declared and _declare(parsed) is None:
         session.log.event("outputs.none", reason="the interface declares no outputs")
@@ -109,7 +120,8 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
             _, watchers = _watchers(session, parsed, Path(parsed.last("from-local-dir") or os.devnull))
             await_completion(watchers, clock=session.clock, log=session.log, cancel=cancel)
         return 0
-    request = _request(session, parsed, interface)
+    session.log.event("grace", grace_s=round(grace.seconds, 3), known_from=grace.known_from)
+    request = _request(session, parsed, interface, grace_s=grace.seconds)
     # What the task left is nowhere else: a store that is away is waited for as long as there is time at all.
     session.patience_s = request.timeout_s or _A_DAY_S
     start, watchers = _watchers(session, parsed, request.directory)
@@ -133,7 +145,7 @@ def _publish(session: Session, parsed: Parsed, interface: idl.TypedInterface, ke
         log=session.log,
         cancel=cancel,
         start=start,
-        over=Only(session.latch, signal.SIGTERM),
+        over=terminated,
         told=lambda error: tell(session, tellable(error, keeping), request.target.output_prefix),
         guard=None if keeping is None else keeping.guard(request.directory),
         mask=session.redactor.mask,
@@ -196,7 +208,16 @@ def _check_armed(session: Session) -> None:
         ) from error
 
 
-def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) -> OutputRequest:
+def _grace(session: Session, parsed: Parsed) -> Grace:
+    settings = session.configuration
+    return grace_of(settings.environ, drop_in=settings.drop_in, timeout_s=_timeout_s(parsed))
+
+
+def _timeout_s(parsed: Parsed) -> float | None:
+    return seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
+
+
+def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface, *, grace_s: float) -> OutputRequest:
     settings = session.configuration
     check_choices(flags.POD_COMMANDS["sidecar"], parsed)
     for name in ("to-output-prefix", "from-local-dir"):
@@ -211,24 +232,20 @@ def _request(session: Session, parsed: Parsed, interface: idl.TypedInterface) ->
     )
     # Who asks for another witness by name does not mean that SIGTERM is as good.
     trusts = settings.drop_in and _watcher_names(session, parsed)[1] == "signal"
-    timeout_s = seconds_of(parsed.last("timeout") or _ONE_HOUR, "--timeout")
-    grace = grace_of(settings.environ, drop_in=settings.drop_in, timeout_s=timeout_s)
-    session.log.event("grace", grace_s=round(grace.seconds, 3), known_from=grace.known_from)
     return OutputRequest(
         directory=Path(parsed.last("from-local-dir")),
         interface=interface,
         target=target,
         declare=_declare(parsed),
         mode=UploadMode(parsed.last("upload-mode") or UploadMode.ON_EXIT),
-        timeout_s=timeout_s,
+        timeout_s=_timeout_s(parsed),
         start_timeout_s=seconds_of(parsed.last("start-timeout") or "0", "--start-timeout"),
         trust_signal=flag(parsed.last("trust-signal", "true" if trusts else "false"), "--trust-signal"),
         write_manifest=parsed.last("no-manifest") != "true",
         write_receipt=parsed.last("no-receipt") != "true",
         keep_partial=parsed.last("no-partial") != "true",
         sent_file=settings.control_dir / podfiles.SENT if settings.control_dir is not None else None,
-        grace_s=grace.seconds,
-        keep_partial_s=grace.for_partial_s,
+        grace_s=grace_s,
     )
 
 

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from copilot.core.errors import BadFlag
+from copilot.engine.cancel import Notice
 from copilot.upload.watchers.context import PodSource
+
+if TYPE_CHECKING:
+    from copilot.core.ports import Clock
 
 GRACE: Final = "COPILOT_GRACE_S"
 DEFAULT_GRACE_S: Final = 30.0
 """Kubernetes' ``terminationGracePeriodSeconds`` where a pod sets none."""
-_FOR_THE_END_S: Final = 2.0
+FOR_LAST_WORDS_S: Final = 2.0
+"""Seconds before SIGKILL in which nothing is tried any more but to say why."""
+FOR_GIVING_BACK_S: Final = 1.0
+"""The last of them: what was lent is given back."""
 MOUNTS: Final = Path("/proc/self/mountinfo")
 _OF_A_POD: Final = re.compile(r"/pods/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/")
 _ROOT: Final = 3  # the column of what is mounted, seen from its file system's root: proc(5)
@@ -52,10 +59,16 @@ class Grace:
     known_from: str
     told: bool = False
 
-    @property
-    def for_partial_s(self) -> float | None:
-        """Seconds for what a failed task left, with some for the last words; None for no limit of its own."""
-        return max(1.0, self.seconds - _FOR_THE_END_S) if self.told else None
+    def token(self, clock: Clock, noticed_s: Callable[[], float | None], *, spare_s: float) -> Notice | None:
+        """Ends ``spare_s`` seconds before SIGKILL comes, once SIGTERM came; None where nobody told us when that is."""
+        if not self.told:
+            return None
+        return Notice(
+            clock,
+            noticed_s,
+            max(1.0, self.seconds - spare_s),
+            budget=f"the grace period ({self.seconds:g} s from SIGTERM to SIGKILL)",
+        )
 
 
 def grace_of(environ: Mapping[str, str], *, drop_in: bool, timeout_s: float | None) -> Grace:
