@@ -55,7 +55,7 @@ class Timing:
         start_s: how long a pod that has a node may be kept from starting: by an image, a missing Secret, a container that
             cannot be made. Flyte's propeller waits as long for an image.
         lost_s: how long a pod may be there beyond its deletion's grace before its node counts as lost.
-        log_s: how long the log of an ended attempt is asked for before its pod goes without.
+        log_s: how long the log of an ended attempt is asked for, and a store that refuses it, before its pod goes without.
         crash_s: first wait before an attempt is taken up anew that a bug of ours has stopped.
         retry_s: first wait before an executor or a store that failed is asked again.
         alive_s: how long a followed log may say nothing before its client is told that it goes on.

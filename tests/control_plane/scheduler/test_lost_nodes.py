@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -57,6 +59,24 @@ def test_an_attempt_on_a_lost_node_is_made_again_and_its_pod_is_held_no_longer(r
             await here.cleared(action_id)
             assert first in pods.released
             assert pods.names() == [first], "the object is the cluster's to remove"
+
+    run(story())
+
+
+def test_a_log_that_the_store_refuses_does_not_hold_its_pod_for_ever(run: Run, world: Open, pods: FakePods) -> None:
+    async def story() -> None:
+        async with world() as here:
+            action_id, pod = await here.begun()
+            (row,) = await here.attempts(action_id)
+            logs = Path(urlsplit(row.logs_uri).path).parent
+            logs.parent.mkdir(parents=True)
+            logs.touch()  # no directory, and so no place
+            pods.finish(pod, 0)
+            await here.until(action_id, Phase.SUCCEEDED)
+            await here.empty()
+            assert [row.logs_archived for row in await here.cleared(action_id)] == [False]
+            assert here.log.named("attempt.again"), "it was tried again for a while"
+            assert here.log.named("attempt.log_lost")
 
     run(story())
 

@@ -10,6 +10,7 @@ import pytest
 
 from copilot.control_plane.hub import action_topic
 from copilot.control_plane.lifecycle.claims import Claimed, claim_waiting
+from copilot.control_plane.lifecycle.keeper import timeout_at
 from copilot.control_plane.lifecycle.moves import Blame
 from copilot.control_plane.lifecycle.phases import Phase
 
@@ -199,6 +200,11 @@ def test_a_timeout_ends_the_attempt_and_its_pod(run: Run, world: Open, pods: Fak
             assert pods.deleted[0][0] == pod
 
     run(story())
+
+
+def test_a_start_that_is_told_in_whole_seconds_may_have_been_later() -> None:
+    assert timeout_at(1000.0, 5.0) == 1006.0
+    assert timeout_at(1000.25, 5.0) == 1005.25
 
 
 def test_after_its_deadline_no_further_attempt_is_made(run: Run, world: Open, pods: FakePods) -> None:

@@ -286,7 +286,7 @@ class Keeper:
             return Ending(Phase.TIMED_OUT, Blame.USER, "TimedOut", message, retryable=False, ended_at=now, times=times)
         running = times.get(Phase.RUNNING) if sight is not None and not sight.main_ended else None
         timeout_s = self._timeout_s(record)
-        if timeout_s <= 0 or running is None or now <= running + timeout_s:
+        if timeout_s <= 0 or running is None or now <= timeout_at(running, timeout_s):
             return None
         message = "the task took longer than its timeout"
         return Ending(Phase.TIMED_OUT, Blame.USER, "TimedOut", message, ended_at=now, times=times)
@@ -304,7 +304,7 @@ class Keeper:
             due.append(record.action.deadline)
         running = self._told.times.get(Phase.RUNNING) if self._told is not None else None
         if running is not None and (timeout_s := self._timeout_s(record)) > 0:
-            due.append(running + timeout_s)
+            due.append(timeout_at(running, timeout_s))
         return max(0.01, min(due) - now + 0.001)
 
     # --- clearing it away -------------------------------------------------------------------------------------------
@@ -344,13 +344,17 @@ class Keeper:
         return True
 
     async def _archive(self, record: AttemptRecord, main: str) -> bool:
-        """Keeps main's log; False when nobody gives it: then its pod goes without, instead of staying for ever."""
+        """Keeps main's log; False when nobody gives it, or takes it: then its pod goes without, instead of staying for ever.
+
+        A store that is away is waited for; one that refuses is given the time to be mended.
+        """
         office, attempt = self._office, record.attempt
         known = await office.known_secrets(record)
         try:
             return await archive_log(office.executor, office.objects, attempt.pod_name, main, attempt.logs_uri, known=known)
-        except PodError as error:
-            if error.transient and office.clock.now_s() < (attempt.ended_at or 0.0) + office.settings.timing.log_s:
+        except CopilotError as error:
+            early = office.clock.now_s() < (attempt.ended_at or 0.0) + office.settings.timing.log_s
+            if (error.transient and early) if isinstance(error, PodError) else (error.transient or early):
                 raise
             office.log.event("attempt.log_lost", level="warning", attempt=attempt.id, error=error.sentence())
             return False
@@ -360,6 +364,11 @@ class Keeper:
             return load_attempt(session, self._claimed.attempt_id)
 
         return await self._office.database.read(load)
+
+
+def timeout_at(running: float, timeout_s: float) -> float:
+    """When main has had its time. Kubernetes tells starts in whole seconds, rounded down: it may have begun later."""
+    return running + timeout_s + (1.0 if float(running).is_integer() else 0.0)
 
 
 def _locked(unit: Unit, record: AttemptRecord) -> tuple[Action, Attempt]:
