@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from copilot.core.completion import TABLE, Saw, Witness, judge, may_change
-from copilot.core.errors import InternalError, Unreachable
+from copilot.core.errors import InternalError, PodRefused, Unreachable
 from copilot.core.ports import Completion
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
@@ -77,7 +77,7 @@ class Hearing:
 
     def _run(self, watchers: tuple[CompletionWatcher, ...]) -> None:
         cancel = Token(SystemClock(), timeout_s=PATIENCE_S)
-        self.said += await_completion(watchers, clock=self.clock, log=RecordingLog(), cancel=cancel)
+        self.said += await_completion(watchers, clock=self.clock, log=RecordingLog(), cancel=cancel).completions
 
     def over(self, within_s: float) -> bool:
         self._thread.join(within_s)
@@ -169,8 +169,22 @@ def test_a_watcher_that_breaks_is_told_of_and_no_longer_asked() -> None:
     cancel = Token(clock, timeout_s=PATIENCE_S)
     with pytest.raises(InternalError, match="broke on ZeroDivisionError"):
         await_completion([Breaks()], clock=clock, log=log, cancel=cancel)
-    assert await_completion([Breaks(), Told(Witness.NOOP, said=TOLD)], clock=clock, log=log, cancel=cancel) == [TOLD]
+    heard = await_completion([Told(Witness.NOOP, said=TOLD), Breaks()], clock=clock, log=log, cancel=cancel)
+    assert heard.completions == [TOLD]
     assert {event.fields["reason"] for event in log.named("watch.failed")} == {"Internal"}
+
+
+def test_without_the_one_who_was_asked_for_the_end_nobody_is_waited_for() -> None:
+    class Refused:
+        def wait(self, cancel: CancelToken) -> Completion | None:
+            del cancel
+            raise PodRefused("we may not look")
+
+    clock, silent = SystemClock(), Told(Witness.MARKER)
+    cancel = Token(clock, timeout_s=PATIENCE_S)
+    with pytest.raises(PodRefused):
+        await_completion([Refused(), silent], clock=clock, log=RecordingLog(), cancel=cancel)
+    assert silent.stopped.wait(PATIENCE_S)
 
 
 completions = st.lists(

@@ -20,6 +20,7 @@ from copilot.core.errors import (
     CompletionUnproven,
     DeadlineExceeded,
     InternalError,
+    PodRefused,
     TaskEvicted,
     TaskFailed,
     Unreachable,
@@ -260,9 +261,30 @@ def test_a_success_marker_proves_what_a_signal_does_not(world: World) -> None:
 
 def test_a_watcher_that_fails_is_not_the_end_while_another_watches(world: World) -> None:
     world.wrote({"n": "1"})
-    world.publish({"n": INTEGER}, watchers=[Fails(), Says(Witness.WRAPPER, Saw.EXITED, 0)])
+    world.publish({"n": INTEGER}, watchers=[Says(Witness.WRAPPER, Saw.EXITED, 0), Fails()])
     with pytest.raises(Unreachable):
         world.publish({"n": INTEGER}, watchers=[Fails()])
+
+
+def test_who_might_have_known_of_an_unproven_end_is_named_with_the_cure(world: World) -> None:
+    world.wrote({"n": "1"})
+
+    class Refused:
+        witness = Witness.POD
+
+        def may_speak(self) -> bool:
+            return True
+
+        def hurry(self) -> None:
+            """It is quick anyway."""
+
+        def wait(self, cancel: CancelToken) -> Completion | None:
+            del cancel
+            raise PodRefused("we may not read our own pod", hint="Grant it.")
+
+    with pytest.raises(CompletionUnproven, match="it does not say why; we may not read our own pod") as caught:
+        world.publish({"n": INTEGER}, watchers=[Says(Witness.SIGNAL, Saw.SIGTERM), Refused()])
+    assert caught.value.hint == "Grant it."
 
 
 def test_being_told_to_stop_while_waiting_is_an_interruption_without_a_receipt(world: World) -> None:

@@ -24,6 +24,7 @@ from copilot.testing.kubernetes.kubelet import Kubelet
 from copilot.testing.recording import RecordingLog
 from copilot.testing.watcher_contract import WatcherContract
 from copilot.upload.watchers.context import PodSource, WatcherContext
+from copilot.upload.watchers.pod import REFUSED_S, PodWatcher
 from copilot.upload.watchers.process import ProcessWatcher
 from copilot.upload.watchers.registry import open_watcher
 
@@ -159,9 +160,31 @@ class TestPod(WatcherContract):
     @pytest.mark.parametrize("code", [401, 403])
     def test_a_refusal_is_an_error_that_names_the_right(self, tmp_path: Path, code: int) -> None:
         self.double.faults.refuse(1, code=code)
+        watcher = self.watcher(tmp_path)
+        assert isinstance(watcher, PodWatcher)
+        watcher.hurry()
         with pytest.raises(PodRefused, match="does not let us read our own pod") as caught:
-            self.watcher(tmp_path).wait(Token(CLOCK, timeout_s=30))
+            watcher.wait(Token(CLOCK, timeout_s=30))
         assert "get on pods in ns" in caught.value.hint
+
+    @pytest.mark.parametrize("code", [401, 403])
+    def test_a_right_that_comes_a_little_after_the_pod_is_waited_for(self, tmp_path: Path, code: int) -> None:
+        self.double.faults.refuse(2, code=code)
+        self.provoke(tmp_path)
+        assert self.watcher(tmp_path).wait(Token(CLOCK, timeout_s=30)) is not None
+
+    def test_a_right_that_does_not_come_is_not_waited_for_for_ever(self, tmp_path: Path) -> None:
+        class Hasty(SystemClock):
+            def monotonic_s(self) -> float:
+                return super().monotonic_s() * 100
+
+        clock, log = Hasty(), RecordingLog()
+        began_s = clock.monotonic_s()
+        self.double.faults.refuse(1000, code=403)
+        with pytest.raises(PodRefused):
+            open_watcher("pod", WatcherContext(tmp_path, clock, log, pod=self.source)).wait(Token(CLOCK, timeout_s=30))
+        assert clock.monotonic_s() - began_s >= REFUSED_S
+        assert log.named("watch.retry")
 
     def test_a_pod_that_is_not_there_is_an_error(self, tmp_path: Path) -> None:
         self.source = replace(self.source, name="q")

@@ -152,24 +152,24 @@ def test_the_mere_end_of_a_container_proves_nothing_and_is_only_taken_for_succes
     assert s3_server.peek(s3_bucket, "blind/outputs.pb") is not None, log
 
 
-@pytest.mark.parametrize("proof", ["wrapper", "marker", "pod"])
+@pytest.mark.parametrize("proof", ["wrapper", "pod"])
 def test_a_plain_sidecar_publishes_and_lets_its_pod_end(run: Run, s3_server: S3Server, s3_bucket: str, proof: str) -> None:
-    script = f"{ADDS}; touch /var/flyte/outputs/_SUCCESS" if proof == "marker" else ADDS
-    pod, log = run(proof, f"plain-{proof}", script, "plain")
+    pod, log = run(proof, f"plain-{proof}", ADDS, "plain")
     outputs = s3_server.peek(s3_bucket, f"plain-{proof}/outputs.pb")
     assert outputs is not None, log
     assert pod["status"]["phase"] == "Succeeded", log
     assert idl.LiteralMap.FromString(outputs).literals["m"].scalar.primitive.integer == 5
 
 
+@pytest.mark.parametrize("proof", ["wrapper", "pod"])
 @pytest.mark.parametrize(
     ("script", "kills"), [(f"{ADDS}; exit 3", False), (f"{ADDS}; echo up; sleep 600", True)], ids=["fails", "killed"]
 )
 def test_beside_a_plain_sidecar_a_task_that_fails_or_is_killed_ends_its_pod(
-    run: Run, s3_server: S3Server, s3_bucket: str, script: str, *, kills: bool
+    run: Run, s3_server: S3Server, s3_bucket: str, script: str, proof: str, *, kills: bool
 ) -> None:
-    name = f"plain-ends-{int(kills)}"
-    pod, log = run("wrapper", name, script, "plain", kills=kills)
+    name = f"plain-ends-{proof}-{int(kills)}"
+    pod, log = run(proof, name, script, "plain", kills=kills)
     assert pod["status"]["phase"] == "Failed", log
     assert s3_server.peek(s3_bucket, f"{name}/outputs.pb") is None, log
     assert s3_server.peek(s3_bucket, f"{name}/error.pb") is not None, log

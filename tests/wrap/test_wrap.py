@@ -185,6 +185,8 @@ def test_ours_runs_as_the_user_that_main_runs_as() -> None:
         (pod(annotations={"outputs": "s3://b", "proof": "hope"}), {}, "the proof 'hope'"),
         (pod(annotations={"outputs": "s3://b", "sidecar": "old"}), {}, "the sidecar 'old'"),
         (pod(), {"outputs_prefix": "s3://b", "sidecar": "plain", "proof": "signal"}, "a plain sidecar and the proof signal"),
+        (pod(), {"outputs_prefix": "s3://b", "sidecar": "plain", "proof": "marker"}, "a plain sidecar and the proof marker"),
+        (pod(), {"outputs_prefix": "s3://b", "env_from": ("secret/s3",)}, "'secret/s3', which is no name of a Secret"),
         (pod(annotations={"secrets": "/etc/key: vault://a#b"}), {}, "is /etc, where a volume would hide"),
         (pod(annotations={"secrets": "/tmp/key: vault://a#b"}), {}, "is /tmp, where a volume would hide"),
         (pod(annotations={"secrets": "/run/key: vault://a#b"}), {}, "is /run, where a volume would hide"),

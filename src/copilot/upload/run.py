@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from copilot.core import podfiles
-from copilot.core.completion import Saw, judge
+from copilot.core.completion import Outcome, Saw, judge
 from copilot.core.errors import CopilotError, InternalError, LocalError, OutputError, TaskError
 from copilot.core.uri import join, redact
 from copilot.core.values import SendSpec, Totals
@@ -257,12 +257,16 @@ def _keep(
 def _verdict(
     request: OutputRequest, watchers: Sequence[CompletionWatcher], *, clock: Clock, log: Log, cancel: CancelToken
 ) -> Verdict:
-    completions = await_completion(watchers, clock=clock, log=log, cancel=cancel)
+    heard = await_completion(watchers, clock=clock, log=log, cancel=cancel)
+    completions = heard.completions
     # A marker counts whoever was asked to watch: it is the task's own word, and it costs one look.
     marker = look_for_marker(request.directory, clock)
     if marker is not None and all(completion.reason != marker.reason for completion in completions):
         completions.append(marker)
     verdict = judge(completions, trust_signal=request.trust_signal)
+    if verdict.outcome is Outcome.UNKNOWN and heard.failures:  # who might have known, and why we could not ask
+        failure = heard.failures[-1]
+        verdict = replace(verdict, why=f"{verdict.why}; {failure.message}", hint=failure.hint)
     log.event("task.ended", outcome=str(verdict.outcome), row=verdict.row, why=verdict.why, witnesses=list(verdict.witnesses))
     return verdict
 

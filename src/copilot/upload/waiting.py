@@ -52,16 +52,30 @@ class Attached(Protocol):
         ...
 
 
-def await_completion(watchers: Sequence[CompletionWatcher], *, clock: Clock, log: Log, cancel: CancelToken) -> list[Completion]:
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What the witnesses have said.
+
+    Attributes:
+        completions: their words, in order.
+        failures: why others have said nothing.
+    """
+
+    completions: list[Completion]
+    failures: list[CopilotError]
+
+
+def await_completion(watchers: Sequence[CompletionWatcher], *, clock: Clock, log: Log, cancel: CancelToken) -> Heard:
     """Blocks until the end was seen and no witness is worth waiting for, and returns what all of them have said by then.
 
     A proof of success is enough by itself. After any other word, those who may overrule it are asked to hurry and waited for:
     as long as it takes while the wrapper says that the task still runs, else for the patience that the word is worth. A watcher
-    that fails is logged and no longer asked; when all have failed, the last error is raised.
+    that fails is logged and no longer asked. The first is the one that was asked for the end: when it fails before anything was
+    seen, or all have failed, nobody would ever say anything, and the error is raised.
 
     Raises:
         Interrupted: ``cancel`` ended first.
-        CopilotError: no watcher is left.
+        CopilotError: the first watcher has failed, or no watcher is left.
     """
     if not watchers:
         raise InternalError("Nobody was asked to watch the task", op="watch")
@@ -76,7 +90,7 @@ def await_completion(watchers: Sequence[CompletionWatcher], *, clock: Clock, log
     finally:
         hearing.stop.cancel("the task's end was seen")
     hearing.last_words()
-    return hearing.seen
+    return Heard(hearing.seen, hearing.failures)
 
 
 def await_start(
@@ -109,9 +123,10 @@ class _Hearing:
     log: Log
     cancel: CancelToken
     seen: list[Completion] = field(default_factory=list)
+    failures: list[CopilotError] = field(default_factory=list)
     stop: Token = field(init=False)
     _silent: list[CompletionWatcher] = field(init=False)
-    _error: CopilotError | None = None
+    _lost: bool = False
     _said: SimpleQueue[tuple[CompletionWatcher, Completion | CopilotError | None]] = field(default_factory=SimpleQueue)
 
     def __post_init__(self) -> None:
@@ -142,7 +157,8 @@ class _Hearing:
             return False
         self._silent.remove(watcher)
         if isinstance(answer, CopilotError):
-            self._error = answer
+            self.failures.append(answer)
+            self._lost = self._lost or watcher is self.watchers[0]
             self.log.event("watch.failed", level="warning", reason=answer.reason, error=answer.message)
         elif answer is not None:
             self.seen.append(answer)
@@ -151,9 +167,9 @@ class _Hearing:
 
     def check_left(self) -> None:
         """Raises when nobody is left who could say anything."""
-        if not self.seen and not self._silent:
+        if not self.seen and (self._lost or not self._silent):
             self.cancel.check()
-            raise self._error or InternalError("Every watcher gave up without a word", op="watch")
+            raise self.failures[-1] if self.failures else InternalError("Every watcher gave up without a word", op="watch")
 
     def settle(self) -> None:
         """Waits for those who may overrule what is known."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -36,6 +37,7 @@ from copilot.core.uri import parse, redact
 SIDECARS: Final = ("native", "plain")
 PROOFS: Final = ("auto", "wrapper", "marker", "pod", "signal")
 _NO_GRACE_S: Final = 30
+_SECRET_NAME: Final = re.compile(r"(?=.{1,253}$)[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +176,16 @@ def _checked(request: WrapRequest, where: str) -> WrapRequest:
         raise refused(where, f"has the proof {request.proof!r}", hint=f"One of {', '.join(PROOFS)}.")
     if request.sidecar not in SIDECARS:
         raise refused(where, f"has the sidecar {request.sidecar!r}", hint=f"One of {', '.join(SIDECARS)}.")
-    if request.sidecar == "plain" and request.proof == "signal":
-        raise refused(where, "has a plain sidecar and the proof signal", hint="No signal tells it of main's end: say wrapper.")
+    if request.sidecar == "plain" and request.proof in {"signal", "marker"}:
+        said = f"has a plain sidecar and the proof {request.proof}"
+        hint = (
+            "Nothing tells it of the end of a main that wrote no _SUCCESS: say wrapper, or pod, and the marker counts as well."
+        )
+        raise refused(where, said, hint=hint)
+    for name in request.env_from:
+        if not _SECRET_NAME.fullmatch(name):
+            said = f"takes credentials from {name!r}, which is no name of a Secret"
+            raise refused(where, said, hint="Give its name alone, as `kubectl get secrets` prints it.")
     for what, uri in (("the inputs.pb", request.inputs_uri), ("the outputs' prefix", request.outputs_prefix)):
         # What begins with a variable is Kubernetes' to expand.
         if uri and not uri.startswith("$(") and parse(uri).scheme == "file":
@@ -257,10 +267,12 @@ def _sidecar(
         arguments += ["--timeout", f"{grace_s}s"]
         arguments += [word for each in request.output_types for word in ("--output", each)] or ["--any-output"]
         proof = "wrapper" if request.proof == "auto" else request.proof
+        native = request.sidecar == "native"
         arguments += {
             "wrapper": ["--witnesses", "wrapper,marker"],
             "marker": ["--witnesses", "marker"],
-            "pod": ["--witnesses", "pod,marker"],
+            # Beside main there is no signal that tells of its end: without the pod's status nobody would.
+            "pod": ["--witnesses", "pod,marker"] if native else ["--exit-watcher-type", "pod", "--witnesses", "marker"],
             "signal": ["--trust-signal"],
         }[proof]
     else:

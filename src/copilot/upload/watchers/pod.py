@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from copilot.upload.watchers.context import PodSource, WatcherContext
 
 HURRIED_S: Final = 0.1
+REFUSED_S: Final = 30.0
 _SLICE_S: Final = 0.05
 _TIMEOUT_S: Final = 1.0
 _OK: Final = 200
@@ -33,12 +34,13 @@ _NOT_FOUND: Final = 404
 class PodWatcher:
     """Waits until the task's container has ended.
 
-    An API server that is away for a while is asked again; one that refuses us is an error.
+    An API server that is away for a while is asked again; one that refuses us is so for half a minute: rights that are given
+    together with the pod come when they come.
 
     Args:
         source: where the pod is looked up.
         clock: for the time of the observation.
-        log: hears ``watch.retry`` when the API does not answer.
+        log: hears ``watch.retry`` when the API does not answer, or refuses us.
     """
 
     witness: Final = Witness.POD
@@ -51,6 +53,7 @@ class PodWatcher:
         self._hurried = threading.Event()
         self._pool: urllib3.PoolManager | None = None
         self._uid: str | None = None
+        self._refused_s: float | None = None
 
     def wait(self, cancel: CancelToken) -> Completion | None:
         """Blocks until the container has ended, says the status, or the pod is gone. After ``cancel``, one last look decides.
@@ -85,7 +88,9 @@ class PodWatcher:
     def _look(self, *, last_word: bool) -> Completion | None:
         try:
             pod = self._get()
-        except PodApiUnavailable as error:
+        except (PodApiUnavailable, PodRefused) as error:
+            if isinstance(error, PodRefused) and self._refused_for_good(last_word=last_word):
+                raise
             self._log.event("watch.retry", level="warning", reason=error.reason, message=error.message)
             return None
         except PodNotFound:
@@ -98,6 +103,12 @@ class PodWatcher:
         elif uid != self._uid:
             return gone_sighting(self._clock.now_s())
         return pod_sighting(pod, observed_at_s=self._clock.now_s(), container=self._source.container, last_word=last_word)
+
+    def _refused_for_good(self, *, last_word: bool) -> bool:
+        now_s = self._clock.monotonic_s()
+        if self._refused_s is None:
+            self._refused_s = now_s
+        return last_word or self._hurried.is_set() or now_s - self._refused_s >= REFUSED_S
 
     def _get(self) -> dict[str, Any]:
         import urllib3  # noqa: PLC0415 — paid for by who watches
