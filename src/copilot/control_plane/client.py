@@ -266,9 +266,9 @@ class ControlPlaneClient:
         answer = self._call(self._data.upload_inputs, data.UploadInputsRequest(project_id=place, inputs=Inputs()))
         return f"{answer.offloaded_input_data.uri} was written"
 
-    def check_executor(self) -> str:
-        """That a task that does nothing runs."""
-        spec = container_task("doctor", "busybox", ["true"], inputs={}, outputs={})
+    def check_executor(self, image: str) -> str:
+        """That a task of ``image`` that does nothing runs."""
+        spec = container_task("doctor", image, ["true"], inputs={}, outputs={})
         run = self.wait(self.submit(spec, LiteralMap()))
         if run["phase"] != Phase.SUCCEEDED.name:
             raise ours.ControlPlaneError(f"run {run['run']} ended {run['phase']}: {run.get('error', {}).get('message', '')}")

@@ -26,6 +26,7 @@ _CLOUD: Final = ("AWS_", "GOOGLE_", "AZURE_", "STORAGE_EMULATOR_HOST")
 _SECRET_KEYS: Final = "COPILOT_SECRET_KEYS"  # noqa: S105 - a variable's name
 _URL_KEY: Final = "COPILOT_URL_KEY"
 _PORT: Final = click.IntRange(0, 65_535)
+_EVERYWHERE: Final = ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
 _NAMESPACE: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 
 
@@ -86,7 +87,8 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
             lease=executing.lease,
             secrets=kept.store,
         )
-        run_server(plane, ready=lambda url: _tell(url, plane.metrics_url), asked=session.latch.is_set)
+        everywhere = settings.host in _EVERYWHERE
+        run_server(plane, ready=lambda url: _tell(url, plane.metrics_url, everywhere=everywhere), asked=session.latch.is_set)
     finally:
         executing.close()
 
@@ -120,10 +122,11 @@ def _store(given: str) -> str:
     return given if not given or "://" in given else f"file://{Path(given).resolve()}"
 
 
-def _tell(url: str, metrics_url: str) -> None:
+def _tell(url: str, metrics_url: str, *, everywhere: bool) -> None:
     if metrics_url:
         click.echo(f"copilot server serves its metrics at {metrics_url}", err=True)
-    click.echo(f"copilot server is listening on {url}", err=True)
+    where = "every address, here as " if everywhere else ""
+    click.echo(f"copilot server is listening on {where}{url}", err=True)
 
 
 def _settings(session: Session, given: Mapping[str, Any]) -> ServerSettings:

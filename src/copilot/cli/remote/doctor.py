@@ -23,7 +23,9 @@ def _doctor(_session: Session, client: ControlPlaneClient, given: dict[str, Any]
         "identity": client.whoami,
         "project": client.check_project,
         "store": client.check_store,
-        "executor": client.check_executor if given["run"] else lambda: "not tried; --run submits a task",
+        "executor": (lambda: client.check_executor(given["image"]))
+        if given["run"]
+        else lambda: "not tried; --run submits a task",
     }
     rows, failed = [], False
     for what, check in checks.items():
@@ -39,7 +41,10 @@ def _doctor(_session: Session, client: ControlPlaneClient, given: dict[str, Any]
 command = remote_command(
     "doctor",
     _doctor,
-    [click.Option(["--run"], is_flag=True, help="Also run a task that does nothing.")],
+    [
+        click.Option(["--run"], is_flag=True, help="Also run a task that does nothing."),
+        click.Option(["--image"], metavar="IMAGE", default="busybox", show_default=True, help="The image of that task."),
+    ],
     text="Check a server: that it answers, its database, who we are to it, its store and, with --run, its executor.",
-    example="copilot doctor --run",
+    example="copilot doctor --run\n  copilot doctor --run --image registry.example/team/alpine:3.20",
 )
