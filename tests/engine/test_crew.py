@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from copilot.core.errors import DeadlineExceeded
 from copilot.engine.budget import Limits
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
@@ -73,3 +74,37 @@ def test_a_job_that_is_done_as_soon_as_another_has_it_is_the_end_all_the_same(*,
         release.set()
     assert log.named("stalled")
     assert crew._heavy_free == 1
+
+
+class Hasty(SystemClock):
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() * 100
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_time_that_went_by_in_silence_is_told_as_such(*, silent: bool) -> None:
+    clock, log, release = Hasty(), RecordingLog(), threading.Event()
+    retrier = Retrier(RetryPolicy(), clock=clock, log=log)
+
+    class Lives(Work):
+        def run(self, crew: Crew[int], beat: Beat) -> int:
+            while not release.wait(0.005):
+                if not silent:
+                    beat.touch()
+            return super().run(crew, beat)
+
+    crew: Crew[int] = Crew(
+        iter([Lives(1, lambda _: None, retrier)]),
+        limits=Limits(stall_s=600),
+        heavy_slots=1,
+        retrier=retrier,
+        clock=clock,
+        cancel=Token(clock, timeout_s=20, budget="the grace period"),
+        log=log,
+    )
+    try:
+        with pytest.raises(DeadlineExceeded, match=r"the grace period \(20 s\) is over") as caught:
+            list(crew.results())
+    finally:
+        release.set()
+    assert ("nothing was heard of s3://b/k for" in caught.value.message, "network" in caught.value.hint) == (silent, silent)

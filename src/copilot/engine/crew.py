@@ -15,7 +15,7 @@ from collections import deque
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from copilot.core.errors import Cancelled, CopilotError, InternalError, Stalled
+from copilot.core.errors import Cancelled, CopilotError, DeadlineExceeded, InternalError, Stalled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,6 +31,8 @@ _QUEUED_JOBS = 256
 _QUEUED_RESULTS = 1024
 _HELD_HEAVY = 16
 _LEAVE_S = 0.6
+_SILENT_S = 3.0
+_NETWORK = "Check the network between this pod and the store."
 
 
 class Disowned(BaseException):
@@ -197,7 +199,7 @@ class Crew(Generic[T]):
                     item = None
                 if item is None or time.monotonic() - watched_s >= _WATCH_S:
                     watched_s = time.monotonic()
-                    self._cancel.check()
+                    self._check_time()
                     self._watch()
                 if isinstance(item, _End):
                     return
@@ -207,6 +209,19 @@ class Crew(Generic[T]):
                     yield item
         finally:
             self._leave(feeder)
+
+    def _check_time(self) -> None:
+        """As the caller's token; where the time went by in silence, that is said as well."""
+        try:
+            self._cancel.check()
+        except DeadlineExceeded as error:
+            now_s = self._clock.monotonic_s()
+            waiting = [(now_s - beat.at_s, job) for beat in list(self._beats) if beat.busy and (job := beat.job) is not None]
+            silent_s, job = min(waiting, key=lambda each: each[0], default=(0.0, None))
+            if job is None or silent_s < _SILENT_S:
+                raise
+            said = f"{error.message}, and nothing was heard of {job.subject} for {silent_s:.0f} s"
+            raise DeadlineExceeded(said, op=error.op, subject=job.subject, hint=_NETWORK) from error
 
     def _watch(self) -> None:
         now_s = self._clock.monotonic_s()
@@ -230,7 +245,7 @@ class Crew(Generic[T]):
             f"Nothing was heard of {job.subject} for {silent_s:.0f} s",
             op="transfer",
             subject=job.subject,
-            hint="Check the network between this pod and the store.",
+            hint=_NETWORK,
         )
         if self._retrier.stop(error, job.patience):
             self._fail(error)
