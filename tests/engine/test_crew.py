@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
 
-from copilot.core.errors import DeadlineExceeded
+from copilot.core.errors import DeadlineExceeded, Unreachable
 from copilot.engine.budget import Limits
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
@@ -79,6 +80,36 @@ def test_a_job_that_is_done_as_soon_as_another_has_it_is_the_end_all_the_same(*,
 class Hasty(SystemClock):
     def monotonic_s(self) -> float:
         return super().monotonic_s() * 100
+
+
+def test_when_the_time_is_over_what_kept_failing_is_the_reason() -> None:
+    clock, log, release = Hasty(), RecordingLog(), threading.Event()
+    retrier = Retrier(RetryPolicy(attempts=2), clock=clock, log=log)
+
+    def fails() -> int:
+        raise Unreachable("no route to the store")
+
+    class Hangs(Work):
+        def run(self, crew: Crew[int], beat: Beat) -> int:
+            with suppress(Unreachable):
+                retrier.call(fails, cancel=Token(clock), op="get", subject="k", patience=self.patience)
+            release.wait(60)
+            return super().run(crew, beat)
+
+    crew: Crew[int] = Crew(
+        iter([Hangs(1, lambda _: None, retrier)]),
+        limits=Limits(stall_s=6000),
+        heavy_slots=1,
+        retrier=retrier,
+        clock=clock,
+        cancel=Token(clock, timeout_s=100, budget="the grace period"),
+        log=log,
+    )
+    try:
+        with pytest.raises(Unreachable, match="no route to the store"):
+            list(crew.results())
+    finally:
+        release.set()
 
 
 @pytest.mark.parametrize("silent", [True, False])

@@ -211,17 +211,21 @@ class Crew(Generic[T]):
             self._leave(feeder)
 
     def _check_time(self) -> None:
-        """As the caller's token; where the time went by in silence, that is said as well."""
+        """As the caller's token; but where nobody gets on, what keeps them says more than that the time is over."""
         try:
             self._cancel.check()
         except DeadlineExceeded as error:
             now_s = self._clock.monotonic_s()
-            waiting = [(now_s - beat.at_s, job) for beat in list(self._beats) if beat.busy and (job := beat.job) is not None]
-            silent_s, job = min(waiting, key=lambda each: each[0], default=(0.0, None))
-            if job is None or silent_s < _SILENT_S:
+            busy = [(job, now_s - beat.at_s) for beat in list(self._beats) if beat.busy and (job := beat.job) is not None]
+            stuck = [(job, silent_s) for job, silent_s in busy if job.patience.failed is not None or silent_s >= _SILENT_S]
+            if not stuck or len(stuck) < len(busy):
                 raise
+            for job, _ in stuck:
+                if job.patience.failed is not None:
+                    raise job.patience.failed from None
+            job, silent_s = stuck[0]
             said = f"{error.message}, and nothing was heard of {job.subject} for {silent_s:.0f} s"
-            raise DeadlineExceeded(said, op=error.op, subject=job.subject, hint=_NETWORK) from error
+            raise DeadlineExceeded(said, op=error.op, subject=job.subject, hint=_NETWORK) from None
 
     def _watch(self) -> None:
         now_s = self._clock.monotonic_s()

@@ -52,18 +52,21 @@ class RetryPolicy:
 class Patience:
     """What one piece of work has used of its policy. Travels with the work when another thread takes it over."""
 
-    __slots__ = ("attempts", "began_s", "content_failures")
+    __slots__ = ("attempts", "began_s", "content_failures", "failed")
 
     def __init__(self, began_s: float) -> None:
         """Starts whole at ``began_s`` (monotonic seconds)."""
         self.began_s = began_s
         self.attempts = 0
         self.content_failures = 0
+        self.failed: CopilotError | None = None
+        """What the last attempt without progress failed on."""
 
     def renew(self, now_s: float) -> None:
         """There was progress: start counting anew, except for failures of the content itself."""
         self.began_s = now_s
         self.attempts = 0
+        self.failed = None
 
 
 class Retrier:
@@ -106,6 +109,7 @@ class Retrier:
     def stop(self, error: CopilotError, patience: Patience) -> bool:
         """Counts ``error``; whether it is the last one to bear."""
         patience.attempts += 1
+        patience.failed = error
         if isinstance(error, ObjectChanged | ChecksumMismatch):
             patience.content_failures += 1
             if patience.content_failures >= self.policy.content_attempts:
