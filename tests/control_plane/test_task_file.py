@@ -59,9 +59,16 @@ def test_numbers_outputs_and_nothing(tmp_path: Path) -> None:
     assert "retries" not in read_task_file(task_file(tmp_path, TASK))
 
 
+def test_variables_and_resources_are_texts_as_well(tmp_path: Path) -> None:
+    found = read_task_file(task_file(tmp_path, TASK + "env: {DEBUG: on, N: 010}\nresources: {cpu: 1.50, memory: 1Gi}\n"))
+    assert (found["env"], found["resource"]) == (["DEBUG=on", "N=010"], ["cpu=1.50", "memory=1Gi"])
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        (TASK + "env: [A=b]\n", "env is \"['A=b']\", and must be a mapping of names to values"),
+        (TASK + "resources: {limits: {cpu: 1}}\n", "a mapping of names to quantities"),
         (TASK + "retries: many\n", "retries is 'many', and must be a whole number"),
         (TASK + "retries: -1\n", "retries is '-1'"),
         (TASK + "retries: true\n", "retries is 'true'"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
@@ -16,6 +16,7 @@ from flyteidl2.common.identifier_pb2 import ActionIdentifier, ProjectIdentifier,
 from flyteidl2.common.list_pb2 import ListRequest
 from flyteidl2.core.literals_pb2 import LiteralMap
 from flyteidl2.core.security_pb2 import Secret
+from flyteidl2.core.tasks_pb2 import Resources
 from flyteidl2.dataproxy import dataproxy_service_pb2 as data
 from flyteidl2.dataproxy.dataproxy_service_connect import DataProxyServiceClientSync
 from flyteidl2.project import project_service_pb2 as projects
@@ -55,6 +56,13 @@ _CLASSES: Final[Mapping[Code, type[CopilotError]]] = {
 }
 
 _PAGE: Final = 100
+
+RESOURCES: Final[Mapping[str, Resources.ResourceName]] = {
+    "cpu": Resources.CPU,
+    "memory": Resources.MEMORY,
+    "gpu": Resources.GPU,
+    "disk": Resources.EPHEMERAL_STORAGE,
+}
 
 
 class ControlPlaneClient:
@@ -302,11 +310,14 @@ def container_task(
     inputs: Mapping[str, LiteralType],
     outputs: Mapping[str, LiteralType],
     secrets: Sequence[tuple[str, str]] = (),
+    variables: Iterable[tuple[str, str]] = (),
+    resources: Iterable[tuple[str, str]] = (),
 ) -> TaskSpec:
     """A container task that finds its inputs under ``/var/inputs`` and leaves its outputs under ``/var/outputs``.
 
     ``secrets`` are pairs: a variable that gets the secret's value, or an empty one for a file below ``/etc/flyte/secrets``;
-    and the secret's name.
+    and the secret's name. ``variables`` are its environment's. ``resources`` are what it asks for: a name of ``RESOURCES``, and
+    a quantity.
     """
     spec = TaskSpec(short_name=name)
     template = spec.task_template
@@ -315,9 +326,13 @@ def container_task(
     template.container.args.extend(command)
     template.container.data_config.enabled = True
     template.container.data_config.input_path, template.container.data_config.output_path = "/var/inputs", "/var/outputs"
-    for variables, declared in ((template.interface.inputs, inputs), (template.interface.outputs, outputs)):
+    for key, value in variables:
+        template.container.env.add(key=key, value=value)
+    for key, value in resources:
+        template.container.resources.requests.add(name=RESOURCES[key], value=value)
+    for interface, declared in ((template.interface.inputs, inputs), (template.interface.outputs, outputs)):
         for key, kind in sorted(declared.items()):
-            variables.variables.add(key=key).value.type.CopyFrom(kind)
+            interface.variables.add(key=key).value.type.CopyFrom(kind)
     for variable, key in secrets:
         how = Secret.ENV_VAR if variable else Secret.FILE
         template.security_context.secrets.add(key=key, env_var=variable, mount_requirement=how)

@@ -134,6 +134,19 @@ def test_a_file_with_a_wrong_type_and_a_right_one(server: ServerProcess, tmp_pat
         assert server.copilot("submit", "--image", "none", "--retries", number, "--", "true").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--resource", "memory=lots"], "'memory=lots' asks for nothing there is. Write it like memory=1Gi"),
+        (["--resource", "teeth=2"], "there are cpu, memory, gpu, disk"),
+        (["--env", "LEVEL"], "'LEVEL' is no variable. Write it as NAME=VALUE"),
+    ],
+)
+def test_what_a_task_cannot_have_is_refused_before_it_is_sent(server: ServerProcess, flags: list[str], said: str) -> None:
+    ended = server.copilot("submit", "--image", "none", *flags, "--", "true")
+    assert (ended.returncode, said in ended.stderr) == (2, True), ended.stderr
+
+
 def test_a_value_that_a_shell_reads_is_warned_of_when_it_is_submitted(server: ServerProcess) -> None:
     def said(text: str, *inputs: str) -> tuple[int, str]:
         given = [word for each in inputs for word in ("--input", each)]

@@ -187,6 +187,9 @@ def test_our_command_line_submits_waits_and_prints(server: ServerProcess) -> Non
     run = json.loads(submitted.stdout)["run"]
     assert json.loads(server.copilot("outputs", run).stdout) == {"m": 5}
     assert server.copilot("wait", run).returncode == 0
+    asked = ["--env", "LEVEL=low", "--env", "LEVEL=a b", "--resource", "memory=64Mi", "--resource", "cpu=250m"]
+    told = server.copilot("submit", "--image", "none", *asked, "--wait", "--follow", "--", "sh", "-c", "echo level=$LEVEL")
+    assert "level=a b\n" in told.stdout, told.stderr
     failing = server.copilot("submit", "--image", "none", "--wait", "--", "sh", "-c", "exit 3")
     assert failing.returncode == 23
     assert "exit code 3" in failing.stdout

@@ -53,7 +53,7 @@ def _serve(session: Session, given: dict[str, Any]) -> None:
             "nothing but copilot exec tells a plain sidecar of its task's end",
             op="flags",
             subject="--sidecar",
-            hint="Add --wrap command, or --wrap always.",
+            hint="Add --wrap always (or --wrap command, for tasks that name their image's command).",
         )
     settings = _settings(session, given)
     # Before anything is opened: a server that may not start leaves nothing behind.
@@ -207,7 +207,8 @@ command = PeopleCommand(
             type=click.Choice(["never", "command", "always"]),
             default="never",
             show_default=True,
-            help="Run tasks under copilot exec, which proves how they ended: none, those that name a command, or all.",
+            help="Run tasks under copilot exec, which proves how they ended: none, those that name a command, or all, "
+            "whose arguments are then the command: what the SDK and copilot submit take for a command are arguments.",
         ),
         click.Option(
             ["--sidecar"],

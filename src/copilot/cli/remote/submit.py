@@ -57,6 +57,8 @@ def _submit(session: Session, client: ControlPlaneClient, given: dict[str, Any])
         inputs=declared,
         outputs=outputs,
         secrets=[_secret(text) for text in asked["secret"]],
+        variables=dict(map(_variable, asked["env"])).items(),
+        resources=dict(map(_resource, asked["resource"])).items(),
     )
     spec.task_template.metadata.retries.retries = asked["retries"]
     if asked["timeout"]:
@@ -83,6 +85,8 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
         "declared": {},
         "output": [],
         "secret": [],
+        "env": [],
+        "resource": [],
         "retries": 0,
         "timeout": 0,
     }
@@ -93,8 +97,8 @@ def _asked(given: dict[str, Any]) -> dict[str, Any]:
     asked |= {key: value for key, value in flags.items() if value}
     asked["command"] = words or asked["command"]
     asked["input"] = given["input"]
-    asked["output"] = [*asked["output"], *given["output"]]
-    asked["secret"] = [*asked["secret"], *given["secret"]]
+    for key in ("output", "secret", "env", "resource"):
+        asked[key] = [*asked[key], *given[key]]
     if not asked["command"] or not asked["image"]:
         raise BadFlag("submit needs a task", op="flags", hint="Give a FILE.yaml, or --image IMAGE and the command after --.")
     return asked
@@ -108,6 +112,24 @@ def _secret(text: str) -> tuple[str, str]:
             f"--secret {text!r} names no secret", op="flags", subject="--secret", hint="Write it as NAME, or as VARIABLE=NAME."
         )
     return variable, name
+
+
+def _variable(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise BadFlag(f"--env {text!r} is no variable", op="flags", subject="--env", hint="Write it as NAME=VALUE.")
+    return name, value
+
+
+def _resource(text: str) -> tuple[str, str]:
+    from copilot.control_plane.client import RESOURCES  # noqa: PLC0415 - as above
+    from copilot.control_plane.executors.processes.quantities import quantity  # noqa: PLC0415 - as above
+
+    name, _, value = text.partition("=")
+    if name not in RESOURCES or quantity(value) is None:
+        hint = f"Write it like memory=1Gi, cpu=500m or gpu=1; there are {', '.join(RESOURCES)}."
+        raise BadFlag(f"--resource {text!r} asks for nothing there is", op="flags", subject="--resource", hint=hint)
+    return name, value
 
 
 def _type_of(literal: Literal) -> LiteralType:
@@ -148,6 +170,13 @@ command = remote_command(
             multiple=True,
             metavar="[VARIABLE=]NAME",
             help="A secret of the server: the file /etc/flyte/secrets/NAME, or a variable.",
+        ),
+        click.Option(["--env"], multiple=True, metavar="NAME=VALUE", help="A variable of the task's environment."),
+        click.Option(
+            ["--resource"],
+            multiple=True,
+            metavar="NAME=QUANTITY",
+            help="What it asks for: cpu, memory, gpu or disk, as Kubernetes writes them. Memory and GPUs are its limit too.",
         ),
         click.Option(["--retries"], type=click.IntRange(0, MOST), default=0, help="How often a failure is tried again."),
         click.Option(["--timeout"], type=click.IntRange(0, MOST), default=0, metavar="SECONDS", help="The longest it may run."),

@@ -1,7 +1,8 @@
 """The file that ``copilot submit`` takes: a task in YAML, checked word by word.
 
 ``name``, ``image``, ``command`` (a list), ``inputs`` (``name`` or ``name:type``: value), ``outputs`` (name: type), ``secrets``
-(a list), ``retries`` and ``timeout`` (seconds). What is a text in a task is taken as it stands in the file: ``[sleep, 010]``
+(a list), ``env`` (name: value), ``resources`` (``cpu``, ``memory``, ``gpu``, ``disk``: quantity), ``retries`` and ``timeout``
+(seconds). What is a text in a task is taken as it stands in the file: ``[sleep, 010]``
 and ``[true]`` are the words ``010`` and ``true``, whatever YAML makes of them elsewhere.
 """
 
@@ -19,7 +20,7 @@ from copilot.core.errors import BadFlag
 from copilot.core.idl import Literal, LiteralMap, LiteralType
 from copilot.engine.atomic import local_errors
 
-KNOWN: Final = ("name", "image", "command", "inputs", "outputs", "secrets", "retries", "timeout")
+KNOWN: Final = ("name", "image", "command", "inputs", "outputs", "secrets", "env", "resources", "retries", "timeout")
 MOST: Final = 2**31 - 1
 """Of retries, or of seconds."""
 
@@ -53,8 +54,10 @@ def read_task_file(path: Path) -> dict[str, Any]:
         "command": file.texts("command"),
         "literals": literals,
         "declared": declared,
-        "output": [f"{name}:{kind}" for name, kind in file.pairs("outputs").items()],
+        "output": [f"{name}:{kind}" for name, kind in file.pairs("outputs", "types", "{m: int}").items()],
         "secret": file.texts("secrets"),
+        "env": [f"{name}={value}" for name, value in file.pairs("env", "values", "{LEVEL: debug}").items()],
+        "resource": [f"{name}={value}" for name, value in file.pairs("resources", "quantities", "{memory: 1Gi}").items()],
     }
 
 
@@ -78,12 +81,12 @@ class _TaskFile:
             raise self._wrong(key, "a list of texts", "Write it like [echo, hello].")
         return list(values)
 
-    def pairs(self, key: str) -> dict[str, str]:
+    def pairs(self, key: str, what: str, example: str) -> dict[str, str]:
         if self._task.get(key) is None:
             return {}
         values = self._words[key]
         if not isinstance(values, dict) or not all(isinstance(each, str) for each in values.values()):
-            raise self._wrong(key, "a mapping of names to types", "Write it like {m: int}.")
+            raise self._wrong(key, f"a mapping of names to {what}", f"Write it like {example}.")
         return dict(values)
 
     def number(self, key: str) -> int:

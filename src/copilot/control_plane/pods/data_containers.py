@@ -143,7 +143,7 @@ def _check_told(*, wrapped: bool) -> None:
             "the task is not run under copilot exec, and nothing else tells a plain sidecar of its end",
             op="pod",
             subject="sidecar",
-            hint="Name its command (--wrap command), or run all under copilot exec (--wrap always).",
+            hint="What the SDK and copilot submit call a command are arguments: run all under copilot exec (--wrap always).",
         )
 
 
