@@ -16,6 +16,7 @@ from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.engine.crew import Crew
 from copilot.engine.retry import Retrier, RetryPolicy
+from copilot.testing.clock import HastyClock
 from copilot.testing.recording import RecordingLog
 
 if TYPE_CHECKING:
@@ -50,6 +51,11 @@ class Polite(threading.Condition):
             time.sleep(0.2)
 
 
+def crew_of(job: Work, retrier: Retrier, cancel: Token, clock: SystemClock, log: RecordingLog, *, stall_s: float) -> Crew[int]:
+    limits = Limits(stall_s=stall_s)
+    return Crew(iter([job]), limits=limits, heavy_slots=1, retrier=retrier, clock=clock, cancel=cancel, log=log)
+
+
 @pytest.mark.parametrize("heavy", [False, True])
 def test_a_job_that_is_done_as_soon_as_another_has_it_is_the_end_all_the_same(*, heavy: bool) -> None:
     clock, log, release = SystemClock(), RecordingLog(), threading.Event()
@@ -59,15 +65,8 @@ def test_a_job_that_is_done_as_soon_as_another_has_it_is_the_end_all_the_same(*,
         if run == 1:
             release.wait(60)
 
-    crew: Crew[int] = Crew(
-        iter([Work(1, hang_once, retrier, heavy=heavy)]),
-        limits=Limits(stall_s=0.2),
-        heavy_slots=1,
-        retrier=retrier,
-        clock=clock,
-        cancel=Token(clock, timeout_s=30, budget="the test"),
-        log=log,
-    )
+    cancel = Token(clock, timeout_s=30, budget="the test")
+    crew = crew_of(Work(1, hang_once, retrier, heavy=heavy), retrier, cancel, clock, log, stall_s=0.2)
     crew._state = Polite(crew._room._lock)  # type: ignore[attr-defined] # the one lock of both
     try:
         assert list(crew.results()) == [1]
@@ -77,13 +76,8 @@ def test_a_job_that_is_done_as_soon_as_another_has_it_is_the_end_all_the_same(*,
     assert crew._heavy_free == 1
 
 
-class Hasty(SystemClock):
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() * 100
-
-
 def test_when_the_time_is_over_what_kept_failing_is_the_reason() -> None:
-    clock, log, release = Hasty(), RecordingLog(), threading.Event()
+    clock, log, release = HastyClock(), RecordingLog(), threading.Event()
     retrier = Retrier(RetryPolicy(attempts=2), clock=clock, log=log)
 
     def fails() -> int:
@@ -96,15 +90,8 @@ def test_when_the_time_is_over_what_kept_failing_is_the_reason() -> None:
             release.wait(60)
             return super().run(crew, beat)
 
-    crew: Crew[int] = Crew(
-        iter([Hangs(1, lambda _: None, retrier)]),
-        limits=Limits(stall_s=6000),
-        heavy_slots=1,
-        retrier=retrier,
-        clock=clock,
-        cancel=Token(clock, timeout_s=100, budget="the grace period"),
-        log=log,
-    )
+    cancel = Token(clock, timeout_s=100, budget="the grace period")
+    crew = crew_of(Hangs(1, lambda _: None, retrier), retrier, cancel, clock, log, stall_s=6000)
     try:
         with pytest.raises(Unreachable, match="no route to the store"):
             list(crew.results())
@@ -114,7 +101,7 @@ def test_when_the_time_is_over_what_kept_failing_is_the_reason() -> None:
 
 @pytest.mark.parametrize("silent", [True, False])
 def test_time_that_went_by_in_silence_is_told_as_such(*, silent: bool) -> None:
-    clock, log, release = Hasty(), RecordingLog(), threading.Event()
+    clock, log, release = HastyClock(), RecordingLog(), threading.Event()
     retrier = Retrier(RetryPolicy(), clock=clock, log=log)
 
     class Lives(Work):
@@ -124,15 +111,8 @@ def test_time_that_went_by_in_silence_is_told_as_such(*, silent: bool) -> None:
                     beat.touch()
             return super().run(crew, beat)
 
-    crew: Crew[int] = Crew(
-        iter([Lives(1, lambda _: None, retrier)]),
-        limits=Limits(stall_s=600),
-        heavy_slots=1,
-        retrier=retrier,
-        clock=clock,
-        cancel=Token(clock, timeout_s=20, budget="the grace period"),
-        log=log,
-    )
+    cancel = Token(clock, timeout_s=20, budget="the grace period")
+    crew = crew_of(Lives(1, lambda _: None, retrier), retrier, cancel, clock, log, stall_s=600)
     try:
         with pytest.raises(DeadlineExceeded, match=r"the grace period \(20 s\) is over") as caught:
             list(crew.results())

@@ -19,6 +19,7 @@ from copilot.core.errors import PodNotFound, PodRefused
 from copilot.engine.cancel import Token
 from copilot.engine.clock import SystemClock
 from copilot.signals import Latch
+from copilot.testing.clock import HastyClock
 from copilot.testing.kubernetes import KubernetesDouble
 from copilot.testing.kubernetes.kubelet import Kubelet
 from copilot.testing.recording import RecordingLog
@@ -174,11 +175,7 @@ class TestPod(WatcherContract):
         assert self.watcher(tmp_path).wait(Token(CLOCK, timeout_s=30)) is not None
 
     def test_a_right_that_does_not_come_is_not_waited_for_for_ever(self, tmp_path: Path) -> None:
-        class Hasty(SystemClock):
-            def monotonic_s(self) -> float:
-                return super().monotonic_s() * 100
-
-        clock, log = Hasty(), RecordingLog()
+        clock, log = HastyClock(), RecordingLog()
         began_s = clock.monotonic_s()
         self.double.faults.refuse(1000, code=403)
         with pytest.raises(PodRefused):

@@ -109,7 +109,7 @@ class Session:
         for secret in config.secret_values(configuration):
             self.redactor.register(secret)
         self._log_stream: TextIO | None = None
-        self._told_store = False
+        self._document_left = False
         self._terminal = Terminal()
         self.log: Log = self._open_log()
         for warning in configuration.warnings:
@@ -200,7 +200,7 @@ class Session:
         """A reason to stop: any signal, or the time. A timeout of zero is none."""
         return Token(self.clock, timeout_s=timeout_s or None, latch=self.latch, budget=budget)
 
-    def tell_store(self, exception: BaseException, *, code: str, prefix: str, beside: bool = False) -> Outcome:
+    def leave_reason(self, exception: BaseException, *, code: str, prefix: str, beside: bool = False) -> Outcome:
         """Leaves the termination message, then the error document of ``exception`` below ``prefix``; gives what it comes to.
 
         The document is written once; with ``beside`` one that is there and says more stays. The message costs nothing, and so
@@ -218,8 +218,8 @@ class Session:
             create = str(settings.termination_log) != config.values.TERMINATION_LOG
             outcome.write_termination_message(settings.termination_log, end.message(), create=create)
         # Whoever asks a second time to stop wants no more of it.
-        if code and prefix and not self._told_store and not self.latch.again:
-            self._told_store = True
+        if code and prefix and not self._document_left and not self.latch.again:
+            self._document_left = True
             outcome.write_error_document(
                 end,
                 code=code,
@@ -244,7 +244,7 @@ class Session:
         """
         from copilot.cli import outcome  # noqa: PLC0415 - only a failure needs it
 
-        end = self.tell_store(exception, code=code, prefix=prefix, beside=self.command == "sidecar")
+        end = self.leave_reason(exception, code=code, prefix=prefix, beside=self.command == "sidecar")
         if code and (step := FAILED_STEPS.get(self.command)):
             self.report(step, end.message())
         self.clear_progress()

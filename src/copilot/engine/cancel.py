@@ -115,7 +115,7 @@ class Token:
 
     def wait(self, seconds: float) -> bool:
         """Sleeps ``seconds`` on the clock, or until it is time to stop; True if it was."""
-        return _wait(self, self._clock, seconds)
+        return wait_on(self, self._clock, seconds)
 
 
 class Late:
@@ -153,7 +153,7 @@ class Late:
 
     def wait(self, seconds: float) -> bool:
         """As ``Token.wait``."""
-        return _wait(self, self._clock, seconds)
+        return wait_on(self, self._clock, seconds)
 
 
 class Notice:
@@ -193,10 +193,11 @@ class Notice:
 
     def wait(self, seconds: float) -> bool:
         """As ``Token.wait``."""
-        return _wait(self, self._clock, seconds)
+        return wait_on(self, self._clock, seconds)
 
 
-def _wait(token: CancelToken, clock: Clock, seconds: float) -> bool:
+def wait_on(token: CancelToken, clock: Clock, seconds: float) -> bool:
+    """Sleeps ``seconds`` on the clock, or until ``token`` says that it is time to stop; True if it was."""
     until_s = clock.monotonic_s() + seconds
     while not token.cancelled:
         left_s = until_s - clock.monotonic_s()

@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from copilot.core.errors import Cancelled, CopilotError, DeadlineExceeded, InternalError, Stalled
+from copilot.engine.cancel import wait_on
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -175,13 +176,7 @@ class Crew(Generic[T]):
 
     def wait(self, seconds: float) -> bool:
         """Sleeps on the clock, or until the crew is stopped; True if it was."""
-        until_s = self._clock.monotonic_s() + seconds
-        while not self.stopping:
-            left_s = until_s - self._clock.monotonic_s()
-            if left_s <= 0:
-                return False
-            self._clock.sleep(min(left_s, _WATCH_S))
-        return True
+        return wait_on(self, self._clock, seconds)
 
     # --- for the caller -----------------------------------------------------------------------------------------------
 

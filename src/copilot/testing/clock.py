@@ -1,8 +1,10 @@
-"""A clock that tests own: time passes only when they say so, or when somebody sleeps on it."""
+"""Clocks that tests own: one on which time passes only when they say so, and one on which it passes fast."""
 
 from __future__ import annotations
 
 import threading
+
+from copilot.engine.clock import SystemClock
 
 
 class FakeClock:
@@ -44,3 +46,11 @@ class FakeClock:
         """Moves only the wall clock, as an administrator or NTP does."""
         with self._lock:
             self._wall_offset_s += seconds
+
+
+class HastyClock(SystemClock):
+    """Monotonic time passes a hundred times as fast as it does: for what waits on something real, and waits long."""
+
+    def monotonic_s(self) -> float:
+        """Real seconds, times a hundred."""
+        return super().monotonic_s() * 100

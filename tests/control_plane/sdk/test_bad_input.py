@@ -138,6 +138,7 @@ def test_a_file_with_a_wrong_type_and_a_right_one(server: ServerProcess, tmp_pat
     ("flags", "said"),
     [
         (["--resource", "memory=lots"], "'memory=lots' asks for nothing there is. Write it like memory=1Gi"),
+        (["--resource", "cpu=-1"], "'cpu=-1' asks for nothing there is"),
         (["--resource", "teeth=2"], "there are cpu, memory, gpu, disk"),
         (["--env", "LEVEL"], "'LEVEL' is no variable. Write it as NAME=VALUE"),
     ],

@@ -207,8 +207,8 @@ command = PeopleCommand(
             type=click.Choice(["never", "command", "always"]),
             default="never",
             show_default=True,
-            help="Run tasks under copilot exec, which proves how they ended: none, those that name a command, or all, "
-            "whose arguments are then the command: what the SDK and copilot submit take for a command are arguments.",
+            help="Run tasks under copilot exec, which proves how they ended: none, those that name their image's command (the "
+            "SDK and copilot submit name arguments alone), or all (an image's entrypoint is left out).",
         ),
         click.Option(
             ["--sidecar"],

@@ -193,7 +193,7 @@ def tellable(error: CopilotError, keeping: Keeping | None) -> CopilotError:
 def tell(session: Session, error: CopilotError, prefix: str) -> None:
     """The reason goes first: it is small, and what the task left may be much."""
     code = OUTPUT_UPLOAD_FAILED if session.configuration.drop_in else sidecar_code(error)
-    session.tell_store(error, code=code, prefix=prefix, beside=True)
+    session.leave_reason(error, code=code, prefix=prefix, beside=True)
 
 
 def _check_armed(session: Session) -> None:

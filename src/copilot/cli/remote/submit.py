@@ -15,6 +15,7 @@ from copilot.cli.staging.task_inputs import gather_inputs
 from copilot.cli.staging.task_types import parse_type, split_declaration
 from copilot.core.errors import BadFlag
 from copilot.core.idl import Literal, LiteralMap, LiteralType, SimpleType
+from copilot.core.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -123,10 +124,10 @@ def _variable(text: str) -> tuple[str, str]:
 
 def _resource(text: str) -> tuple[str, str]:
     from copilot.control_plane.client import RESOURCES  # noqa: PLC0415 - as above
-    from copilot.control_plane.executors.processes.quantities import quantity  # noqa: PLC0415 - as above
 
     name, _, value = text.partition("=")
-    if name not in RESOURCES or quantity(value) is None:
+    amount = quantity(value)
+    if name not in RESOURCES or amount is None or amount < 0:
         hint = f"Write it like memory=1Gi, cpu=500m or gpu=1; there are {', '.join(RESOURCES)}."
         raise BadFlag(f"--resource {text!r} asks for nothing there is", op="flags", subject="--resource", hint=hint)
     return name, value

@@ -158,7 +158,7 @@ def _publish(
         raise _nowhere("the command left outputs, and --outputs does not say where they go")
 
     def tell(error: CopilotError) -> None:
-        session.tell_store(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
+        session.leave_reason(error, code=OUTPUT_UPLOAD_FAILED, prefix=prefix)
 
     return publish_outputs(
         OutputRequest(

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from flyteidl2.core.tasks_pb2 import DataLoadingConfig, IOStrategy
 
-from copilot.control_plane.executors.processes.quantities import quantity_bytes
 from copilot.control_plane.pods.settings import BIN_DIR, CONTROL_DIR
 from copilot.core.errors import PodRefused
 from copilot.core.gotext import NANOS_PER_SECOND, format_duration
+from copilot.core.quantities import quantity_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

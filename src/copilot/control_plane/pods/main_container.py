@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from flyteidl2.core.tasks_pb2 import Container, Resources
 from google.protobuf import json_format
 
-from copilot.control_plane.executors.processes.quantities import quantity
 from copilot.control_plane.pod_templates.merge import checked
 from copilot.control_plane.pods.variables import Rendered, Variables, render, render_words
 from copilot.core.errors import PodRefused
+from copilot.core.quantities import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from copilot.control_plane.executors.processes.quantities import quantity
+from copilot.core.quantities import quantity
 from copilot.testing.kubernetes.errors import ApiError, bad_request, invalid
 
 _DNS_LABEL: Final = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")

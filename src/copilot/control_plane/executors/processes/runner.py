@@ -18,10 +18,10 @@ from copilot.control_plane.executors.processes.log_files import log_tail
 from copilot.control_plane.executors.processes.machine import Action, PodMachine, RunProbe, Signal, Start
 from copilot.control_plane.executors.processes.memory_cgroup import MemoryCgroup, group_name, make_memory_cgroup
 from copilot.control_plane.executors.processes.mounts import Mount, container_mounts
-from copilot.control_plane.executors.processes.quantities import quantity_bytes
 from copilot.control_plane.executors.processes.spec import PodSpec
 from copilot.control_plane.executors.processes.status import StatusStyle, pod_status
 from copilot.control_plane.executors.processes.volumes import prepare_volumes, remove_memory
+from copilot.core.quantities import quantity_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path
